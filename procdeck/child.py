@@ -1,0 +1,217 @@
+"""The child: between the keeper's fork and the target, and what a target may call while it runs.
+
+`progress` and `stop_requested` are the two calls for user code; both do nothing, harmlessly, outside a process of Procdeck, so that a function can be tested or
+run by hand as it is.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import sys
+import traceback
+from json import dumps
+from multiprocessing import get_context, log_to_stderr
+from multiprocessing import process as mp_process
+from signal import SIGKILL
+from socket import MSG_DONTWAIT, MSG_PEEK, socket
+from typing import Any
+
+from procdeck import posix
+
+MAX_RESULT_BYTES = 64 * 1024
+"""A return value whose JSON is longer is not kept; the record then says so."""
+MAX_TRACEBACK_CHARS = 32 * 1024
+
+_channel: socket | None = None
+
+
+def progress(fraction: float, message: str = "") -> None:
+    """Tell how far the work is: ``fraction`` from 0 to 1 (values outside are moved to the nearer end), and a short text.
+
+    Never blocks: when the keeper is behind, this report is dropped and a later one tells. Raises ValueError when ``fraction`` is not a number.
+    """
+    if math.isnan(fraction):
+        raise ValueError("the fraction must be a number from 0 to 1")
+    if _channel is None:
+        return
+    report = {"type": "progress", "fraction": min(max(float(fraction), 0.0), 1.0), "message": str(message)[:500]}
+    try:
+        _channel.send(dumps(report).encode(), MSG_DONTWAIT)
+    except OSError:
+        return
+
+
+def stop_requested() -> bool:
+    """Whether somebody asked this process to stop: the poison pill. A target that loops should look now and then and return."""
+    if _channel is None:
+        return False
+    try:
+        # Only peeked at, never taken: every thread and every forked child of the target sees the same answer.
+        return _channel.recv(1, MSG_PEEK | MSG_DONTWAIT) != b""
+    except OSError:
+        return False
+
+
+class ChildProcess(mp_process.BaseProcess):
+    """The process that the keeper starts, a real one of multiprocessing's, under any start method.
+
+    ``launch`` is the launch spec; ``channel`` the child's end of a sequential-packet socket pair to the keeper; ``keeper_fds`` what the child must close
+    because fork copies every file descriptor, close-on-exec or not.
+    """
+
+    _start_method = None
+
+    def __init__(self, launch: dict[str, Any], channel: socket, keeper_fds: list[int]) -> None:
+        super().__init__(name=launch["name"], daemon=launch["daemon"])
+        self.launch = launch
+        self.channel = channel
+        self.keeper_fds = keeper_fds
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name for the way a context starts a process
+        context: Any = get_context(process_obj.launch["start_method"])
+        return context.Process._Popen(process_obj)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Only spawn and forkserver pickle the object; the socket then travels as multiprocessing passes file descriptors.
+        from multiprocessing.reduction import DupFd
+
+        return {**self.__dict__, "channel": DupFd(self.channel.fileno()), "keeper_fds": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.channel = socket(fileno=state["channel"].detach())
+
+    def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+        """multiprocessing's entry to the child, under every start method: everything ours comes before it, so that its own log lines,
+        its traceback and its exit codes are those of any process of multiprocessing's."""
+        _prepare(self)
+        return super()._bootstrap(parent_sentinel)  # type: ignore[misc,no-any-return]
+
+    def run(self) -> None:
+        """Call the target; tell the keeper of the return value, or of the exception before it goes its way."""
+        try:
+            result = _RUN[self.launch["kind"]](self.launch)
+        except SystemExit:
+            raise
+        except BaseException as error:
+            _tell(error=_describe(error))
+            raise
+        if result is not None:
+            _tell(**_bounded(result))
+
+
+def _prepare(process: ChildProcess) -> None:
+    global _channel
+    os.setsid()
+    # The keeper's death must not leave an orphan that prints into a broken pipe. The keeper has one thread, so the signal means what it says
+    # (it comes at the death of the creating *thread*); if the keeper died before this call, sending on the channel fails.
+    posix.prctl(posix.PR_SET_PDEATHSIG, SIGKILL)
+    for fd in process.keeper_fds:
+        os.close(fd)
+    posix.reset_signals()
+    _channel = process.channel
+    try:
+        _channel.send(b'{"type":"ready"}')
+    except OSError:
+        os._exit(1)
+    launch = process.launch
+    _open_stdio()
+    os.environ["PROCDECK_ID"] = launch["id"]
+    os.environ.update(launch.get("env") or {})
+    if launch.get("cwd"):
+        os.chdir(launch["cwd"])
+    if launch.get("log_level"):
+        log_to_stderr(launch["log_level"])
+    gc.enable()
+    _reseed()
+
+
+def _open_stdio() -> None:
+    """Line-buffered UTF-8 on both streams, so that a line is in the log when it was printed, and still is when the process is killed right after.
+
+    PYTHONUNBUFFERED would come too late: an interpreter reads it only when it starts.
+    """
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
+    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115, PTH123
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115, PTH123
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+
+
+def _reseed() -> None:
+    """Forked children share the state of every generator seeded at import. Python's own reseeds itself after a fork, numpy's does not."""
+    random = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()
+
+
+def _call_function(launch: dict[str, Any]) -> Any:
+    from procdeck import registry, schema
+
+    function = registry.resolve(launch["target"])
+    args, kwargs = schema.convert_arguments(function, launch["args"], launch["kwargs"])
+    return function(*args, **kwargs)
+
+
+def _run_process(launch: dict[str, Any]) -> None:
+    """Instantiate the registered subclass here, in the child, and be it: a constructor that hangs or exits then harms nobody else."""
+    from procdeck import registry, schema
+
+    cls = registry.resolve(launch["target"])
+    args, kwargs = schema.convert_arguments(cls, launch["args"], launch["kwargs"])
+    instance = cls(*args, **kwargs)
+    instance.name = launch["name"]
+    outer: Any = mp_process.current_process()
+    instance._config = outer._config
+    instance._identity = outer._identity
+    instance._parent_pid = outer._parent_pid
+    mp_process._current_process = instance  # type: ignore[attr-defined]
+    instance.run()
+
+
+def _exec_command(launch: dict[str, Any]) -> None:
+    command = [*launch["run"], *map(str, launch["args"])]
+    os.execvp(command[0], command)
+
+
+_RUN: dict[str, Any] = {"function": _call_function, "process": _run_process, "command": _exec_command}
+
+
+def _describe(error: BaseException) -> dict[str, str]:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    # The two outermost frames are `run` and the function above; what the user wrote starts below them.
+    inner = error.__traceback__
+    for _ in range(2):
+        inner = inner.tb_next if inner is not None and inner.tb_next is not None else inner
+    text = "".join(traceback.format_exception(kind, error, inner))
+    return {"type": name, "message": _text(error)[:4000], "traceback": text[-MAX_TRACEBACK_CHARS:]}
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"<its message can't be had: {type(broken).__name__}>"
+
+
+def _bounded(result: Any) -> dict[str, Any]:
+    try:
+        text = dumps(result, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return {"result_omitted": f"the return value can't be written as JSON: {error}"}
+    if len(text) > MAX_RESULT_BYTES:
+        return {"result_omitted": f"the return value is {len(text)} bytes of JSON; at most {MAX_RESULT_BYTES} are kept"}
+    return {"result": result}
+
+
+def _tell(**facts: Any) -> None:
+    """To the keeper. Blocks only while the keeper is behind by a full socket buffer; a keeper that is gone is no reason to fail."""
+    if _channel is None:
+        return
+    try:
+        _channel.send(dumps({"type": "outcome", **facts}).encode())
+    except OSError:
+        return

@@ -1,0 +1,751 @@
+"""The keeper: one beside each process; the child's parent, and what outlives the service and the launcher.
+
+It starts the child, stamps and appends its output, writes the journal, samples the tree, enforces the time limit, carries out what the service asks,
+and ends what the child left behind. It does all of this with the service dead. One thread, one loop over poll(2), no event loop: it lives in a
+process forked from a launcher that has imported user code, so it uses only what was bound at import, before that code could patch anything, and
+ends by ``os._exit``.
+
+The order of events is a contract: an entry is on the disk before it is told to anybody, and the exit record is on the disk before the child is reaped.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from json import loads
+from select import POLLHUP, POLLIN, POLLOUT, poll
+from time import monotonic, sleep
+from typing import Any, NoReturn
+
+from procdeck import posix, run_folder
+from procdeck.child import ChildProcess
+from procdeck.log import LogWriter
+from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, encode
+
+READ_BYTES = 64 * 1024
+"""A pipe's capacity (pipe(7)): one read empties it."""
+PARTIAL_AFTER = 0.2
+"""Seconds after which an unfinished line is written as a part: a prompt must be seen."""
+LOG_HINT_EVERY = 0.04
+RECONNECT_EVERY = 0.5
+DAEMON_GRACE = 15.0
+"""Seconds that a daemonic process outlives a service that vanished without a new one coming."""
+LEFTOVER_GRACE = 2.0
+SAMPLE_MIN, SAMPLE_MAX = 1.0, 8.0
+BUSY_READ = 0.001
+"""Seconds between two reads below which the child is taken to be flooding; the keeper then lets the pipe fill a little, see `_on_output`."""
+
+SERVICE = "service"
+KEEPER = "keeper"
+
+
+def keep(launch: dict[str, Any], foreign_fds: list[int]) -> NoReturn:
+    """Be the keeper of ``launch``; never returns. Called in a process just forked; ``foreign_fds`` are the launcher's own descriptors.
+
+    ``launch`` holds the launch spec (see `app.supervisor`), plus ``folder`` (the run folder) and ``socket`` (where the service listens).
+    """
+    code = 70  # EX_SOFTWARE of sysexits.h
+    try:
+        _become_keeper(launch["folder"], foreign_fds)
+        lock_fd = run_folder.claim(launch["folder"])
+        if lock_fd is not None:
+            Keeper(launch, lock_fd).run()
+        code = 0
+    except BaseException:
+        _log_trouble(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def _become_keeper(folder: str, foreign_fds: list[int]) -> None:
+    """A session of its own (a Ctrl-C or a killpg meant for others must not reach it), no stdio of others, default signals."""
+    os.setsid()
+    gc.disable()  # collecting would touch, and so copy, every page shared with the launcher
+    for fd in foreign_fds:
+        os.close(fd)
+    signal.set_wakeup_fd(-1)
+    posix.reset_signals()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDWR)
+    log = os.open(f"{folder}/{run_folder.KEEPER_LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for fd, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(fd, target)
+    os.close(null)
+    os.close(log)
+    posix.prctl(posix.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _log_trouble(text: str) -> None:
+    """A line to keeper.log, which is this process's fd 2 but for the moment in which the child is started."""
+    try:
+        os.write(2, f"{run_folder.now_text()} {text.rstrip()}\n".encode())
+    except OSError:
+        return
+
+
+class Keeper:
+    """State of one keeper. `run` returns when the child is over, its tree is gone and all is told."""
+
+    def __init__(self, launch: dict[str, Any], lock_fd: int) -> None:
+        self.launch = launch
+        self.lock_fd = lock_fd
+        self.journal = run_folder.Journal(launch["folder"])
+        self.log = LogWriter(f"{launch['folder']}/{run_folder.LOG}", launch["log_budget"])
+        self.link = ServiceLink(launch["socket"])
+        self.poll = poll()
+        self.handlers: dict[int, Callable[[int], None]] = {}
+        self.timers: dict[str, tuple[float, Callable[[], None]]] = {}
+        self.streams: dict[int, str] = {}
+        self.pid = 0
+        self.pidfd = -1
+        self.exit: posix.Exit | None = None
+        self.over = False  # the exit is recorded; what may follow is the sweep
+        self.last_action: str | None = None
+        self.outcome: dict[str, Any] = {}
+        self.progress: dict[str, Any] | None = None
+        self.meter = Meter()
+        self.sample_every = SAMPLE_MIN
+        self.watched = False
+        self.told_end = 0
+        self.told_at = 0.0
+        self.last_read = 0.0
+
+    # --- life -------------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start the child and see it through."""
+        try:
+            self._start_child()
+        except Exception as error:
+            self._not_started(error)
+            return
+        self.began = monotonic()
+        stat = posix.stat(self.pid)
+        facts = {
+            "pid": self.pid,
+            "keeper_pid": os.getpid(),
+            "start_ticks": stat.start_ticks if stat else None,
+            "boot_id": posix.boot_id(),
+        }
+        self._record("started", "launcher", None, facts)
+        self._connect()
+        if self.launch.get("timeout"):
+            self._after("time_limit", self.launch["timeout"], self._time_is_up)
+        self._after("sample", self.sample_every, self._sample)
+        while not self._is_finished():
+            self._turn()
+        self.link.drain()
+
+    def _start_child(self) -> None:
+        """Fork, with the child's ends of the pipes on fds 1 and 2 of this process for as long as that takes: so every start method passes them on."""
+        out, err = os.pipe(), os.pipe()
+        channel, child_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        kept = [os.dup(1), os.dup(2)]
+        # The lock's descriptor stays open in the child: whoever of its tree holds it can be told to be ours by looking at /proc/PID/fd,
+        # even when this keeper was killed. It holds no lock there; record locks are not inherited.
+        private = [self.journal.fd, *out, *err, channel.fileno(), wake_read, wake_write, *kept]
+        child = ChildProcess(self.launch, child_channel, private)
+        os.dup2(out[1], 1)
+        os.dup2(err[1], 2)
+        try:
+            child.start()
+        finally:
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+            for fd in (*kept, out[1], err[1]):
+                os.close(fd)
+            child_channel.close()
+        self.child = child
+        self.channel = channel
+        self.pid = child.pid or 0
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        os.set_blocking(wake_read, False)
+        self._watch(wake_read, self._on_sigchld)
+        for fd, name in ((out[0], "stdout"), (err[0], "stderr")):
+            os.set_blocking(fd, False)
+            self.streams[fd] = name
+            self._watch(fd, self._on_output)
+        channel.setblocking(False)
+        self._watch(channel.fileno(), self._on_channel)
+        self._watch_exit()
+
+    def _watch_exit(self) -> None:
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            # Only under forkserver, whose server reaps: the child is over and gone already.
+            self._after("exit", 0.0, lambda: self._on_exit(-1))
+        else:
+            self._watch(self.pidfd, self._on_exit)
+
+    def _not_started(self, error: Exception) -> None:
+        trouble = "".join(traceback.format_exception(error))
+        _log_trouble(trouble)
+        facts = {"type": type(error).__name__, "message": str(error), "traceback": trouble}
+        self._record("not_started", KEEPER, str(error), {"error": facts})
+        self._connect()
+        self.link.drain()
+
+    def _is_finished(self) -> bool:
+        return self.over and "sweep" not in self.timers
+
+    def _turn(self) -> None:
+        """Wait for the next event or timer, and handle all that are due."""
+        if self.link.is_behind:
+            self.poll.modify(self.link.fileno(), POLLIN | POLLOUT)
+        now = monotonic()
+        next_at = min((at for at, _ in self.timers.values()), default=now + 60)
+        for fd, _ in self.poll.poll(max(0.0, next_at - now) * 1000 + 0.5):
+            handler = self.handlers.get(fd)
+            if handler is not None:
+                handler(fd)
+        now = monotonic()
+        for name, (at, action) in list(self.timers.items()):
+            if at <= now and self.timers.get(name, (0, None))[1] is action:
+                del self.timers[name]
+                action()
+
+    def _watch(self, fd: int, handler: Callable[[int], None], events: int = POLLIN) -> None:
+        self.handlers[fd] = handler
+        self.poll.register(fd, events)
+
+    def _unwatch(self, fd: int) -> None:
+        self.handlers.pop(fd, None)
+        self.poll.unregister(fd)
+
+    def _after(self, name: str, seconds: float, action: Callable[[], None]) -> None:
+        self.timers[name] = (monotonic() + seconds, action)
+
+    def _record(self, event: str, actor: str, reason: str | None, data: dict[str, Any]) -> None:
+        """To the journal, then to the service. A full disk must not keep the keeper from its work: the service is told all the same."""
+        try:
+            entry = self.journal.append(event, actor, reason, data)
+        except OSError as error:
+            _log_trouble(f"the journal could not be written: {error}")
+            self.journal.seq += 1
+            entry = {"seq": self.journal.seq, "at": run_folder.now_text(), "event": event, "actor": actor}
+            entry |= {"reason": reason, "data": data}
+        self.link.send(encode("entry", entry=entry))
+
+    # --- output -----------------------------------------------------------------------------------------------------------------
+
+    def _on_output(self, fd: int) -> None:
+        if not self._read_output(fd):
+            self._unwatch(fd)
+            del self.streams[fd]
+            os.close(fd)
+        now = monotonic()
+        if now - self.last_read < BUSY_READ:
+            # A child that prints line after line would wake us for each of them, and pay for the waking. Its pipe holds far more
+            # than it can write in this time.
+            sleep(BUSY_READ)
+        self.last_read = now
+        self._after_output(now)
+
+    def _read_output(self, fd: int) -> bool:
+        """Move what is in the pipe to the log; False at its end."""
+        try:
+            data = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            return True
+        if data:
+            self.log.feed(self.streams[fd], data)
+        return bool(data)
+
+    def _after_output(self, now: float) -> None:
+        if self.log.has_unfinished and "partial" not in self.timers:
+            self._after("partial", PARTIAL_AFTER, self._flush_partial)
+        if self.watched and "hint" not in self.timers:
+            self._after("hint", max(0.0, self.told_at + LOG_HINT_EVERY - now), self._hint)
+
+    def _flush_partial(self) -> None:
+        self.log.flush()
+        self._after_output(monotonic())
+
+    def _hint(self) -> None:
+        """Tell how far the log is; whoever watches reads it from there."""
+        if self.log.end > self.told_end:
+            self.told_end, self.told_at = self.log.end, monotonic()
+            self.link.offer(encode("log", end=self.log.end))
+
+    def _drain_output(self) -> None:
+        """What the child wrote before its end. One full pipe at most from each: a descendant that goes on writing must not hold us."""
+        for fd in list(self.streams):
+            self._read_output(fd)
+        self.log.flush()
+
+    # --- side channel -----------------------------------------------------------------------------------------------------------
+
+    def _on_channel(self, fd: int) -> None:
+        while True:
+            try:
+                packet = self.channel.recv(256 * 1024)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                self._unwatch(fd)
+                return
+            self._take(packet)
+
+    def _take(self, packet: bytes) -> None:
+        try:
+            message = loads(packet)
+            kind = message.pop("type")
+        except (ValueError, KeyError, AttributeError, RecursionError):
+            _log_trouble("a packet on the side channel is not a message of ours; ignored")
+            return
+        if kind == "outcome":
+            self.outcome |= message
+        elif kind == "progress":
+            self.progress = message
+            self.link.offer(encode("progress", progress=message))
+
+    # --- the end ----------------------------------------------------------------------------------------------------------------
+
+    def _on_exit(self, fd: int) -> None:
+        if self.over:
+            return
+        ended = self._peek_exit()
+        if fd >= 0:
+            self._unwatch(fd)
+        duration = monotonic() - self.began
+        self._drain_output()
+        if self.channel.fileno() in self.handlers:
+            self._on_channel(self.channel.fileno())
+        self._measure()
+        leftovers = self._leftovers()
+        self._record("stopped", KEEPER, None, self._exit_facts(ended, duration, len(leftovers)))
+        self.over = True
+        self.exit = ended
+        self._reap(self.pid)
+        self._hint()
+        self.timers.clear()
+        if leftovers:
+            self._begin_sweep()
+
+    def _peek_exit(self) -> posix.Exit | None:
+        try:
+            return posix.peek_exit(self.pid)
+        except ChildProcessError:
+            # Under forkserver the child is the server's. It tells the code through the sentinel's pipe, or nothing when it died:
+            # then the code is not known, and none is invented.
+            return self._forkserver_exit()
+
+    def _forkserver_exit(self) -> posix.Exit | None:
+        waiter = poll()
+        waiter.register(self.child.sentinel, POLLIN | POLLHUP)
+        waiter.poll(2000)
+        os.set_blocking(self.child.sentinel, False)
+        try:
+            told = os.read(self.child.sentinel, 8)
+        except OSError:
+            return None
+        if len(told) < 8:
+            return None
+        code = int.from_bytes(told, sys.byteorder, signed=True)
+        return posix.Exit(code, code << 8 if code >= 0 else -code, False, {})
+
+    def _exit_facts(self, ended: posix.Exit | None, duration: float, leftovers: int) -> dict[str, Any]:
+        facts: dict[str, Any] = {"duration": round(duration, 6), "leftovers": leftovers, **self.outcome}
+        facts["exitcode"] = ended.exitcode if ended else None
+        facts["max_rss_bytes"] = self.meter.max_rss_bytes
+        facts["cpu_seconds"] = self.meter.cpu_seconds
+        if ended:
+            usage = ended.usage
+            facts |= {"wait_status": ended.wait_status, "core_dumped": ended.core_dumped, "rusage": usage}
+            facts["max_rss_bytes"] = max(facts["max_rss_bytes"], int(usage.get("max_rss_bytes", 0)))
+            spent = usage.get("user_seconds", 0.0) + usage.get("system_seconds", 0.0)
+            facts["cpu_seconds"] = round(max(facts["cpu_seconds"], spent), 6)
+        if self.progress:
+            facts["progress"] = self.progress
+        if self.log.dropped_bytes:
+            facts["log_dropped_bytes"] = self.log.dropped_bytes
+        return facts
+
+    def _reap(self, pid: int) -> None:
+        try:
+            _, _, usage = os.wait4(pid, os.WNOHANG)
+            self.meter.add_reaped(usage.ru_utime + usage.ru_stime)
+        except ChildProcessError:
+            return
+
+    def _on_sigchld(self, fd: int) -> None:
+        """Reap the orphans that came to us as the subreaper; never the child, whose status is not on the disk yet (it has its own watch)."""
+        os.read(fd, 4096)
+        for pid in posix.children(os.getpid()):
+            if pid != self.pid or self.over:
+                stat = posix.stat(pid)
+                if stat is not None and stat.state == "Z":
+                    self._reap(pid)
+
+    # --- what is left of the tree -----------------------------------------------------------------------------------------------
+
+    def _leftovers(self) -> list[int]:
+        return [pid for pid in posix.descendants(os.getpid()) if pid != self.pid and not _is_over(pid) and not _is_helper(pid)]
+
+    def _begin_sweep(self) -> None:
+        if self.launch.get("leftovers") == "keep":
+            self._after("sweep", 1.0, self._wait_for_leftovers)
+        elif self.last_action == "kill":
+            self._sweep_kill()
+        else:
+            self._signal_each(self._leftovers(), signal.SIGTERM)
+            self._after("sweep", 0.05, self._await_sweep)
+            self.sweep_kill_at = monotonic() + LEFTOVER_GRACE
+
+    def _wait_for_leftovers(self) -> None:
+        """They were asked to be kept: read their output until the last of them is gone."""
+        if self._leftovers() or self.streams:
+            self._after("sweep", 1.0, self._wait_for_leftovers)
+
+    def _await_sweep(self) -> None:
+        if self._leftovers():
+            if monotonic() >= self.sweep_kill_at:
+                self._sweep_kill()
+            else:
+                self._after("sweep", 0.05, self._await_sweep)
+
+    def _sweep_kill(self) -> None:
+        """SIGKILL until nobody is left. One that is born while we look is met in the next round; one in an uninterruptible sleep dies when it wakes."""
+        left = self._leftovers()
+        if left:
+            self._signal_each(left, signal.SIGKILL)
+            self._after("sweep", 0.02, self._sweep_kill)
+
+    # --- commands ---------------------------------------------------------------------------------------------------------------
+
+    def _on_command(self, message: Message) -> None:
+        handler = {"end": self._end, "signal": self._signal, "watch": self._watch_log}.get(message["type"])
+        if handler is None:
+            return
+        try:
+            handler(message)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            self.link.send(encode("refused", request=message.get("request"), error=f"{type(error).__name__}: {error}"))
+
+    def _watch_log(self, message: Message) -> None:
+        self.watched = bool(message["on"])
+        if self.watched:
+            self.told_end = -1
+            self._hint()
+
+    def _end(self, message: Message) -> None:
+        """stop, terminate, kill or interrupt. The request is on the disk before the signal is sent."""
+        if self.over:
+            return
+        action, grace = message["action"], message.get("grace")
+        act = {"stop": self._stop, "terminate": self._terminate, "kill": self._kill, "interrupt": self._interrupt}[action]
+        facts = {"action": action, "grace": grace, "tree": bool(message.get("tree")), "request": message.get("request")}
+        self.last_action = action
+        self._record("asked", message["actor"], message.get("reason"), facts)
+        act(grace, bool(message.get("tree")))
+
+    def _stop(self, grace: float | None, tree: bool) -> None:
+        """The poison pill, then SIGTERM after the grace, then SIGKILL after another."""
+        grace = self.launch["grace"] if grace is None else grace
+        self._swallow_pill()
+        self._after("escalate", grace, lambda: self._escalate_term(grace))
+
+    def _swallow_pill(self) -> None:
+        try:
+            self.channel.send(b"stop", socket.MSG_DONTWAIT)
+        except OSError:
+            return  # the child has closed its end: only signals reach it
+
+    def _escalate_term(self, grace: float) -> None:
+        self._note_escalation("SIGTERM", grace)
+        self._signal_tree(signal.SIGTERM)
+        self._after("escalate", grace, lambda: self._escalate_kill(grace))
+
+    def _escalate_kill(self, grace: float) -> None:
+        self._note_escalation("SIGKILL", grace)
+        self.last_action = "kill"
+        self._signal_tree(signal.SIGKILL)
+
+    def _note_escalation(self, name: str, grace: float) -> None:
+        facts = {"action": "escalate", "signal": name, "tree": True}
+        self._record("asked", KEEPER, f"still alive after {grace:g} s of grace", facts)
+
+    def _terminate(self, grace: float | None, tree: bool) -> None:
+        self._deliver(signal.SIGTERM, tree)
+        if grace is not None:
+            self._after("escalate", grace, lambda: self._escalate_kill(grace))
+
+    def _interrupt(self, grace: float | None, tree: bool) -> None:
+        self._deliver(signal.SIGINT, tree)
+        if grace is not None:
+            self._after("escalate", grace, lambda: self._escalate_kill(grace))
+
+    def _kill(self, grace: float | None, tree: bool) -> None:
+        self._signal_tree(signal.SIGKILL)
+
+    def _signal(self, message: Message) -> None:
+        if self.over:
+            return
+        number = signal.Signals[message["signal"]]
+        facts = {"signal": number.name, "tree": bool(message.get("tree")), "request": message.get("request")}
+        self._record("signalled", message["actor"], message.get("reason"), facts)
+        self._deliver(number, bool(message.get("tree")))
+
+    def _time_is_up(self) -> None:
+        limit, grace = self.launch["timeout"], self.launch["grace"]
+        self._record("asked", KEEPER, f"the time limit of {limit:g} s is over", {"action": "time_limit", "grace": grace})
+        self._signal_tree(signal.SIGTERM)
+        self._after("escalate", grace, lambda: self._escalate_kill(grace))
+
+    def _deliver(self, number: signal.Signals, tree: bool) -> None:
+        if tree:
+            self._signal_tree(number)
+        else:
+            self._send(self.pidfd, number)
+
+    def _signal_tree(self, number: signal.Signals) -> None:
+        self._send(self.pidfd, number)
+        self._signal_each([pid for pid in self._leftovers() if pid != self.pid], number)
+
+    def _signal_each(self, pids: list[int], number: signal.Signals) -> None:
+        """To descendants that are not our children: another may reap one and its number may come back, so each is held by a pidfd first and asked again."""
+        for pid in pids:
+            try:
+                fd = os.pidfd_open(pid)
+            except OSError:
+                continue
+            try:
+                if pid in posix.descendants(os.getpid()):
+                    self._send(fd, number)
+            finally:
+                os.close(fd)
+
+    def _send(self, pidfd: int, number: signal.Signals) -> None:
+        try:
+            signal.pidfd_send_signal(pidfd, number)
+            if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                # A stopped process takes a signal that can be caught only when it goes on.
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+        except ProcessLookupError:
+            return
+
+    # --- usage ------------------------------------------------------------------------------------------------------------------
+
+    def _sample(self) -> None:
+        """Measure the tree; seldom while nothing happens, so that hundreds of idle processes cost next to nothing."""
+        changed = self._measure()
+        self.sample_every = SAMPLE_MIN if changed else min(self.sample_every * 2, SAMPLE_MAX)
+        self._after("sample", self.sample_every, self._sample)
+        if changed:
+            self.link.offer(encode("sample", sample=self.meter.sample))
+
+    def _measure(self) -> bool:
+        return self.meter.measure(os.getpid(), [self.pid, *self._leftovers()])
+
+    # --- the service ------------------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        if not self.link.connect():
+            self._disconnected()
+            return
+        self.timers.pop("abandoned", None)
+        self._watch(self.link.fileno(), self._on_service)
+        self.watched = False
+        self.link.send(
+            encode(
+                "hello",
+                version=VERSION,
+                id=self.launch["id"],
+                keeper_pid=os.getpid(),
+                pid=self.pid,
+                journal_seq=self.journal.seq,
+                log_end=self.log.end,
+                progress=self.progress,
+                sample=self.meter.sample,
+            )
+        )
+
+    def _on_service(self, fd: int) -> None:
+        try:
+            messages = self.link.receive()
+        except (OSError, ProtocolError) as error:
+            _log_trouble(f"the connection to the service broke: {error}")
+            messages = None
+        if messages is None:
+            self._unwatch(fd)
+            self.link.close()
+            self._disconnected()
+            return
+        for message in messages:
+            self._on_command(message)
+        self.poll.modify(fd, POLLIN | POLLOUT if self.link.is_behind else POLLIN)
+
+    def _disconnected(self) -> None:
+        """End-of-file, never a missed heartbeat: a service that is stopped or slow is not gone. The folder is the truth meanwhile."""
+        if self.over:
+            return
+        spread = os.getpid() % 16 / 64  # keepers must not all come in the same millisecond
+        self._after("reconnect", RECONNECT_EVERY + spread, self._connect)
+        if self.launch["daemon"] and "abandoned" not in self.timers:
+            self._after("abandoned", DAEMON_GRACE, self._abandoned)
+
+    def _abandoned(self) -> None:
+        facts = {"action": "terminate", "grace": self.launch["grace"]}
+        self._record("asked", KEEPER, f"daemonic, and the service was gone for {DAEMON_GRACE:g} s", facts)
+        self._terminate(self.launch["grace"], tree=True)
+
+
+class Meter:
+    """CPU and memory of a tree, from /proc."""
+
+    def __init__(self) -> None:
+        self.sample: dict[str, Any] | None = None
+        self.cpu_seconds = 0.0
+        self.max_rss_bytes = 0
+        self._reaped_seconds = 0.0
+        self._at = monotonic()
+
+    def add_reaped(self, seconds: float) -> None:
+        """CPU time of an orphan that the keeper reaped: no living process's counters hold it."""
+        self._reaped_seconds += seconds
+
+    def measure(self, keeper: int, pids: list[int]) -> bool:
+        """Take a sample of ``pids``; whether it differs from the one before."""
+        stats = [stat for pid in pids if (stat := posix.stat(pid)) is not None]
+        now = monotonic()
+        spent = max(self.cpu_seconds, sum(stat.ticks for stat in stats) / posix.TICKS_PER_SECOND + self._reaped_seconds)
+        percent = 100 * (spent - self.cpu_seconds) / max(now - self._at, 0.001)
+        rss = sum(stat.rss_bytes for stat in stats)
+        self._at, self.cpu_seconds = now, spent
+        self.max_rss_bytes = max(self.max_rss_bytes, rss)
+        before, self.sample = (
+            self.sample,
+            {
+                "cpu_percent": round(percent, 1),
+                "cpu_seconds": round(spent, 3),
+                "rss_bytes": rss,
+                "max_rss_bytes": self.max_rss_bytes,
+                "processes": len(stats),
+                "threads": sum(stat.threads for stat in stats),
+                "state": stats[0].state if stats else None,
+            },
+        )
+        return before != self.sample
+
+
+def _is_over(pid: int) -> bool:
+    stat = posix.stat(pid)
+    return stat is None or stat.state in "ZX"
+
+
+def _is_helper(pid: int) -> bool:
+    """multiprocessing's own resource tracker and fork server: they ignore SIGTERM and end by themselves when those who need them are gone."""
+    try:
+        command = posix.read_file(f"/proc/{pid}/cmdline", 4096)
+    except OSError:
+        return False
+    return b"multiprocessing.resource_tracker" in command or b"multiprocessing.forkserver" in command
+
+
+class ServiceLink:
+    """The connection to the service: never blocks, never raises into the keeper's work, and holds back little when the service does not read."""
+
+    MAX_BACKLOG = 1024 * 1024
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+        self._decoder = Decoder()
+        self._backlog = bytearray()
+
+    def connect(self) -> bool:
+        """Try once; whether it worked."""
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.setblocking(False)
+        try:
+            connect_unix(link, self._path)
+        except OSError:
+            link.close()
+            return False
+        self._socket, self._decoder, self._backlog = link, Decoder(), bytearray()
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor of the open connection."""
+        assert self._socket is not None
+        return self._socket.fileno()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._backlog)
+
+    def send(self, frame: bytes) -> None:
+        """Send now or as soon as the service reads. With a megabyte waiting the connection is given up: the service then reads the journal."""
+        if self._socket is None:
+            return
+        self._backlog += frame
+        self.flush()
+        if len(self._backlog) > self.MAX_BACKLOG:
+            self._backlog.clear()
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def offer(self, frame: bytes) -> None:
+        """Send if the service keeps up; else let it be: the next of its kind tells more."""
+        self.flush()
+        if not self._backlog:
+            self.send(frame)
+
+    def flush(self) -> None:
+        """Send what the socket takes."""
+        try:
+            while self._socket is not None and self._backlog:
+                del self._backlog[: self._socket.send(self._backlog)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._backlog.clear()  # the end-of-file that follows is met by `receive`
+
+    def receive(self) -> list[Message] | None:
+        """The messages that have come; None at the end of the connection. Raises OSError, ProtocolError."""
+        self.flush()
+        if self._socket is None:
+            return None
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return []
+        return self._decoder.feed(data) if data else None
+
+    def drain(self) -> None:
+        """Before the keeper ends: give the service up to a second to take what waits; the journal has it in any case."""
+        if self._socket is None or not self._backlog:
+            return
+        waiter = poll()
+        waiter.register(self._socket, POLLOUT)
+        deadline = monotonic() + 1.0
+        while self._backlog and monotonic() < deadline:
+            waiter.poll(100)
+            self.flush()
+
+    def close(self) -> None:
+        """Give the connection up."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def connect_unix(link: socket.socket, path: str) -> None:
+    """Connect to ``path`` even when it is longer than the 107 bytes that an address holds (unix(7)): through a descriptor of its folder."""
+    folder, _, name = path.rpartition("/")
+    fd = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    try:
+        link.connect(f"/proc/self/fd/{fd}/{name}")
+    finally:
+        os.close(fd)

@@ -1,0 +1,268 @@
+"""The launcher: one for each environment; imports the target modules once, describes them, and forks a keeper for each launch.
+
+``python -P -m procdeck.launcher FD CONFIG``: ``FD`` is the connected socket to the service, ``CONFIG`` a JSON object with ``path`` (folders for
+sys.path), ``modules`` (names), ``preload`` (bool) and ``import_timeout`` (seconds). It ends at the end-of-file of the socket; what it forked
+lives on. One thread and no event loop, for it forks.
+
+Each module is first imported in a throw-away process: one that hangs, exits or crashes the interpreter can't take the launcher down, and one that
+leaves threads behind is not imported here at all, because a fork copies the locks of threads that it does not copy.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import sys
+import sysconfig
+import traceback
+from json import dumps, loads
+from multiprocessing import connection as _connection
+from multiprocessing import popen_fork as _popen_fork
+from multiprocessing import util as _util
+from select import POLLIN, poll
+from socket import socket
+from time import monotonic
+from typing import Any, NoReturn
+
+from procdeck import registry
+from procdeck import schema as _schema
+from procdeck.keeper import keep
+from procdeck.protocol import VERSION, Decoder, Message, encode
+
+_WARM = (_connection, _popen_fork, _util, _schema)
+"""Imported for the children to come: what is loaded before the fork is shared and costs them no time."""
+
+Entries = list[dict[str, Any]]
+
+
+class Launcher:
+    """State of one launcher."""
+
+    def __init__(self, link: socket, config: dict[str, Any]) -> None:
+        self.link = link
+        self.config = config
+        self.keepers: dict[int, str] = {}
+        self.files: set[str] = set()
+        self.own_fds = [link.fileno()]
+
+    def run(self) -> None:
+        """Import, describe, then serve until the service closes the connection."""
+        self._tell("hello", version=VERSION, pid=os.getpid(), python=sys.version.split()[0])
+        for module in self.config["modules"]:
+            self._tell("module", entries=self._load(module))
+        self._tell("ready", files=sorted(self.files | _own_files()))
+        gc.collect()
+        gc.freeze()  # keeps the collector from writing to, and so copying, what the forked processes share
+        gc.disable()
+        self._serve()
+
+    def _tell(self, type_: str, **fields: Any) -> None:
+        self.link.sendall(encode(type_, **fields))
+
+    # --- importing --------------------------------------------------------------------------------------------------------------
+
+    def _load(self, name: str) -> Entries:
+        """The catalogue entries of a module, having imported it here when that is safe."""
+        trial = try_import(name, self.config["import_timeout"])
+        self.files.update(trial.get("files", ()))
+        if "error" in trial:
+            return [_broken(name, trial["error"])]
+        preload = self.config["preload"] and not trial["threads"]
+        error = _import_here(name) if preload else None
+        if error is not None:
+            return [_broken(name, error)]
+        entries: Entries = trial["entries"]
+        for entry in entries:
+            entry["preloaded"] = preload
+            if trial["threads"]:
+                entry["warnings"] = [*entry.get("warnings", ()), THREADS.format(count=trial["threads"])]
+        return entries
+
+    # --- serving ----------------------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        os.set_blocking(wake_read, False)
+        self.own_fds += [wake_read, wake_write]
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the service's affair
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        waiter, decoder = poll(), Decoder()
+        waiter.register(self.link, POLLIN)
+        waiter.register(wake_read, POLLIN)
+        while True:
+            for fd, _ in waiter.poll():
+                if fd == wake_read:
+                    os.read(wake_read, 4096)
+                    self._reap()
+                    continue
+                data = self.link.recv(65536)
+                if not data:
+                    return
+                for message in decoder.feed(data):
+                    self._on_message(message)
+
+    def _on_message(self, message: Message) -> None:
+        if message["type"] == "launch":
+            self._launch(message["spec"])
+
+    def _launch(self, spec: dict[str, Any]) -> None:
+        try:
+            pid = self._fork(spec)
+        except (OSError, RuntimeError) as error:
+            self._tell("not_forked", id=spec["id"], error=f"{type(error).__name__}: {error}")
+            return
+        self.keepers[pid] = spec["id"]
+        self._tell("forked", id=spec["id"], keeper_pid=pid)
+
+    def _fork(self, spec: dict[str, Any]) -> int:
+        if thread_count() > 1:
+            raise RuntimeError("the launcher has threads by now, started by a preloaded module; forking it could deadlock the child")
+        sys.stdout.flush()  # what is buffered here would be written a second time by the child
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            keep(spec, self.own_fds)
+        return pid
+
+    def _reap(self) -> None:
+        """Tell of keepers that ended: one killed before its first word is noticed at once."""
+        while self.keepers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            self._tell("keeper_exited", id=self.keepers.pop(pid, None), keeper_pid=pid, status=status)
+
+
+THREADS = "importing it leaves {count} more thread(s) running: it is imported anew in each child instead of once here"
+
+
+def thread_count() -> int:
+    """Threads of this process, those that Python does not know included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def try_import(name: str, limit: float) -> dict[str, Any]:
+    """Import ``name`` in a process of its own, at most ``limit`` seconds: ``{entries, threads, files}`` or ``{error}``."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        _trial(name, write)
+    os.close(write)
+    os.setpgid(pid, pid)  # by both, for whichever comes first
+    told = _read_until(read, monotonic() + limit)
+    os.close(read)
+    if told is None:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return {"error": f"importing it took longer than {limit:g} s"}
+    _, status = os.waitpid(pid, 0)
+    if not told:
+        return {"error": f"importing it ended the interpreter: {_describe_status(status)}"}
+    answer: dict[str, Any] = loads(told)
+    return answer
+
+
+def _trial(name: str, write: int) -> NoReturn:
+    """In the throw-away process: import, describe, answer. A group of its own, so that all it started can be ended with it."""
+    os.setpgid(0, 0)
+    try:
+        answer: dict[str, Any]
+        try:
+            module = importlib.import_module(name)
+            answer = {"entries": registry.collect(module), "threads": thread_count() - 1, "files": sorted(_own_files())}
+        except Exception:
+            answer = {"error": _import_traceback(), "files": sorted(_own_files())}
+        with open(write, "wb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+            pipe.write(dumps(answer).encode())
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        # SystemExit ends here too: the empty answer tells of it. Threads that the module left behind are not waited for.
+        os._exit(0 if sys.exc_info()[0] is None else 1)
+
+
+def _import_traceback() -> str:
+    """The traceback of the present exception without the frames of this file and of the import system, which say nothing of the module."""
+    kind, error, tb = sys.exc_info()
+    while tb is not None and ("importlib" in tb.tb_frame.f_code.co_filename or tb.tb_frame.f_code.co_filename == __file__):
+        tb = tb.tb_next
+    return "".join(traceback.format_exception(kind, error, tb))
+
+
+def _read_until(fd: int, deadline: float) -> bytes | None:
+    """All bytes until the end-of-file; None when the deadline (monotonic seconds) comes first."""
+    waiter, pieces = poll(), []
+    waiter.register(fd, POLLIN)
+    while (left := deadline - monotonic()) > 0:
+        if waiter.poll(left * 1000):
+            piece = os.read(fd, 65536)
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+    return None
+
+
+def _describe_status(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+
+def _import_here(name: str) -> str | None:
+    """Import for good; the error text when it fails this time."""
+    try:
+        importlib.import_module(name)
+    except BaseException:
+        return _import_traceback()
+    return None
+
+
+def _broken(name: str, error: str) -> dict[str, Any]:
+    last = error.strip().rpartition("\n")[2]
+    return {
+        "name": name,
+        "module": name,
+        "kind": "module",
+        "doc": "",
+        "signature": "",
+        "parameters": {},
+        "preloaded": False,
+        "error": error,
+        "source": None,
+        "warnings": [last],
+    }
+
+
+def _own_files() -> set[str]:
+    """Source files of the modules loaded that belong neither to Python nor to installed packages nor to us: those that people edit."""
+    paths = sysconfig.get_paths()
+    foreign = (paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], os.path.dirname(__file__))  # noqa: PTH120
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return {file for file in files if file and file.endswith(".py") and not file.startswith(foreign)}
+
+
+def main() -> None:
+    """The command ``python -m procdeck.launcher FD CONFIG``."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"Procdeck's runtime needs Python 3.11 or newer; this is {sys.version.split()[0]}")
+    config = loads(sys.argv[2])
+    link = socket(fileno=int(sys.argv[1]))
+    link.set_inheritable(False)
+    sys.argv = [""]
+    # A spawned child imports the main module again when it has a spec; this one is not the user's.
+    sys.modules["__main__"].__spec__ = None
+    if os.environ.get("PROCDECK_PYTHONPATH") is not None:
+        os.environ["PYTHONPATH"] = os.environ.pop("PROCDECK_PYTHONPATH")
+    else:
+        os.environ.pop("PYTHONPATH", None)
+    sys.path[:0] = config["path"]
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    Launcher(link, config).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""The log of one process: everything it wrote, stamped, in segments.
+
+A record is a line in the CRI format, as Kubernetes' container runtimes write it and log shippers read it:
+``2026-11-22T06:55:26.123456Z stdout F text``. ``F`` ends a line; ``P`` is a part of one (an over-long line, or a prompt without its newline), to be joined with what
+follows in the same stream. An **offset** is a position in the whole stream of these bytes. A segment is the file ``log/<first offset, 20 digits>.log``; the
+oldest segments go first when the log exceeds its budget, and offsets stay.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import gmtime, strftime, time_ns
+from typing import NamedTuple
+
+SEGMENT_BYTES = 8 * 1024 * 1024
+MAX_TEXT_BYTES = 64 * 1024
+"""Longest text of a record; a longer line becomes several."""
+
+
+class LogWriter:
+    """Stamps and appends; used by the keeper, the only writer.
+
+    ``end`` is the offset behind the last record, ``dropped_bytes`` what the child wrote and no disk took. A failed write never raises: the child must not be blocked or
+    killed by a full disk, so what can't be written is counted, and the next record that can be written is preceded by one that says so.
+    """
+
+    def __init__(self, folder: str, budget: int) -> None:
+        self._folder = folder
+        self._budget = budget
+        self._segment_bytes = max(min(SEGMENT_BYTES, budget // 4), 64 * 1024)
+        self._pending = {"stdout": b"", "stderr": b""}
+        self._segments: list[tuple[int, int]] = []  # first offset and size of those closed
+        self._second = -1
+        self._second_text = ""
+        self._unreported = 0
+        self._fd = -1
+        self._first = 0
+        self.end = 0
+        self.dropped_bytes = 0
+        self.removed_to = 0
+
+    def feed(self, stream: str, chunk: bytes) -> None:
+        """Append what was read from ``stream``. An unfinished last line waits for its rest, see `flush`."""
+        pending = self._pending[stream]
+        cut = chunk.rfind(b"\n") + 1
+        if cut == 0:
+            pending += chunk
+            if len(pending) > MAX_TEXT_BYTES:
+                self._write(b"".join(self._parts(stream, pending)))
+                pending = b""
+            self._pending[stream] = pending
+            return
+        prefix = self._prefix(stream, b"F")
+        head = b""
+        if len(pending) + chunk.find(b"\n") > MAX_TEXT_BYTES:
+            head, pending = b"".join(self._parts(stream, pending)), b""
+        lines = (pending + chunk[: cut - 1]).replace(b"\n", b"\n" + prefix)
+        self._pending[stream] = chunk[cut:]
+        self._write(b"".join((head, prefix, lines, b"\n")))
+
+    def flush(self) -> None:
+        """Append unfinished lines as parts: a prompt becomes visible before its newline comes."""
+        for stream, pending in self._pending.items():
+            if pending:
+                self._pending[stream] = b""
+                self._write(b"".join(self._parts(stream, pending)))
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether `flush` would append anything."""
+        return bool(self._pending["stdout"] or self._pending["stderr"])
+
+    def _parts(self, stream: str, text: bytes) -> Iterator[bytes]:
+        prefix = self._prefix(stream, b"P")
+        for start in range(0, len(text), MAX_TEXT_BYTES):
+            yield prefix + text[start : start + MAX_TEXT_BYTES] + b"\n"
+
+    def _prefix(self, stream: str, tag: bytes) -> bytes:
+        second, nanoseconds = divmod(time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+        return b"%s.%06dZ %s %s " % (self._second_text.encode(), nanoseconds // 1000, stream.encode(), tag)
+
+    def _write(self, records: bytes) -> None:
+        if self._unreported:
+            note = f"[procdeck: {self._unreported} bytes of output could not be written]\n".encode()
+            records = self._prefix("stderr", b"F") + note + records
+        try:
+            if self._fd < 0 or self.end - self._first >= self._segment_bytes:
+                self._rotate()
+            written = os.write(self._fd, records)
+        except OSError:
+            written = 0
+        if written < len(records):
+            written = self._undo_partial(records, written)
+            self._unreported += len(records) - written
+            self.dropped_bytes += len(records) - written
+        else:
+            self._unreported = 0
+        self.end += written
+
+    def _undo_partial(self, records: bytes, written: int) -> int:
+        """Cut the segment back to whole records after a short write (a disk just full); the bytes that stay."""
+        whole = records.rfind(b"\n", 0, written) + 1
+        try:
+            os.ftruncate(self._fd, self.end - self._first + whole)
+        except OSError:
+            return written
+        return whole
+
+    def _rotate(self) -> None:
+        path = f"{self._folder}/{self.end:020d}.log"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._segments.append((self._first, self.end - self._first))
+        self._fd, self._first = fd, self.end
+        while self._segments and self.end - self._segments[0][0] > self._budget - self._segment_bytes:
+            first, size = self._segments.pop(0)
+            os.unlink(f"{self._folder}/{first:020d}.log")
+            self.removed_to = first + size
+
+    def fileno(self) -> int:
+        """The open segment, or -1 before the first record."""
+        return self._fd
+
+    def close(self) -> None:
+        """Append what is unfinished and close the segment."""
+        self.flush()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Record(NamedTuple):
+    """One record: ``offset`` of its first byte, ``end`` the offset behind it, ``time`` as on disk, ``partial`` when the line goes on."""
+
+    offset: int
+    end: int
+    time: str
+    stream: str
+    partial: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Whole records of a log as bytes: ``start`` is the offset of the first, ``end`` behind the last; ``data`` is empty at the log's end."""
+
+    start: int
+    end: int
+    data: bytes
+
+
+def segments(folder: str) -> list[tuple[int, int]]:
+    """(first offset, size) of each segment, oldest first; empty when nothing was written."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                first, dot, ending = entry.name.partition(".")
+                if ending == "log" and first.isdigit() and not entry.is_symlink():
+                    found.append((int(first), entry.stat(follow_symlinks=False).st_size))
+    except FileNotFoundError:
+        return []
+    return sorted(found)
+
+
+def extent(folder: str) -> tuple[int, int]:
+    """(offset of the oldest byte kept, offset behind the last)."""
+    parts = segments(folder)
+    return (parts[0][0], parts[-1][0] + parts[-1][1]) if parts else (0, 0)
+
+
+def read_chunk(folder: str, after: int, limit: int = 256 * 1024) -> Chunk:
+    """Whole records from offset ``after`` on, at least one if there is one, about ``limit`` bytes at most.
+
+    An offset inside a record is moved to the start of the next; one in a segment that is gone, to the oldest record kept; one
+    behind the end gives nothing. Raises OSError.
+    """
+    parts = segments(folder)
+    if not parts:
+        return Chunk(after, after, b"")
+    for first, size in parts:
+        if after < first + size:
+            start = max(after, first)
+            chunk = _read_records(f"{folder}/{first:020d}.log", first, start, limit)
+            if chunk.data:
+                return chunk
+            after = max(after, first + size)
+    return Chunk(after, after, b"")
+
+
+def _read_records(path: str, first: int, start: int, limit: int) -> Chunk:
+    limit = max(limit, 2 * MAX_TEXT_BYTES)
+    # One byte more in front tells whether `start` is the start of a record.
+    back = 1 if start > first else 0
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        data = os.pread(fd, limit + back, start - first - back)
+    finally:
+        os.close(fd)
+    if back:
+        skip = data.find(b"\n") + 1
+        if skip == 0:
+            return Chunk(start, start, b"")
+        start += skip - 1
+        data = data[skip:]
+    data = data[: data.rfind(b"\n") + 1]
+    return Chunk(start, start + len(data), data)
+
+
+def tail_offset(folder: str, lines: int) -> int:
+    """The offset of the ``lines``-th record from the end; the oldest one when there are fewer."""
+    wanted = lines
+    for first, size in reversed(segments(folder)):
+        position = size
+        fd = os.open(f"{folder}/{first:020d}.log", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            while position > 0:
+                step = min(position, 256 * 1024)
+                block = os.pread(fd, step, position - step)
+                count = block.count(b"\n")
+                if count > wanted:
+                    return first + position - step + _nth_newline_from_end(block, wanted + 1) + 1
+                wanted -= count
+                position -= step
+        finally:
+            os.close(fd)
+    return extent(folder)[0]
+
+
+def _nth_newline_from_end(block: bytes, count: int) -> int:
+    at = len(block)
+    for _ in range(count):
+        at = block.rfind(b"\n", 0, at)
+    return at
+
+
+def parse(chunk: Chunk) -> Iterator[Record]:
+    """The records of a chunk. Text is decoded as UTF-8; what is not is replaced for display, the bytes on disk stay as they were written."""
+    offset = chunk.start
+    for line in chunk.data.split(b"\n")[:-1]:
+        end = offset + len(line) + 1
+        time, stream, tag, text = line.split(b" ", 3)
+        yield Record(offset, end, time.decode(), stream.decode(), tag == b"P", text.decode(errors="replace"))
+        offset = end
+
+
+def text_of(chunk: Chunk, stream: str | None = None) -> bytes:
+    """What the child wrote: the texts of the chunk's records without their stamps, of one stream or of both by arrival."""
+    wanted = stream.encode() if stream else None
+    pieces = []
+    for line in chunk.data.split(b"\n")[:-1]:
+        _, name, tag, text = line.split(b" ", 3)
+        if wanted is None or name == wanted:
+            pieces.append(text if tag == b"P" else text + b"\n")
+    return b"".join(pieces)

@@ -1,0 +1,82 @@
+"""Messages between service, launcher and keeper: JSON objects, each behind its length.
+
+A frame is four bytes of length (big endian) and as many bytes of UTF-8 JSON: an object whose ``type`` says what it is. Nothing here
+touches a socket: `encode` gives bytes, `Decoder.feed` takes bytes. Unknown fields and types are ignored, so that a keeper and a service one version
+apart understand each other; the first message of every connection carries `VERSION`.
+
+=================== ============================ ==========================================================================
+direction           type                         fields
+=================== ============================ ==========================================================================
+launcher → service  ``hello``                    version, pid, python
+launcher → service  ``module``                   entries: the targets of one module (see `procdeck.registry`)
+launcher → service  ``ready``                    files: source files whose change asks for a reload
+service → launcher  ``launch``                   spec: the launch, with folder and socket (see `procdeck.keeper`)
+launcher → service  ``forked``                   id, keeper_pid
+launcher → service  ``not_forked``               id, error
+launcher → service  ``keeper_exited``            id, keeper_pid, status
+keeper → service    ``hello``                    version, id, keeper_pid, pid, journal_seq, log_end, progress, sample
+keeper → service    ``entry``                    entry: one line of the journal, after it reached the disk
+keeper → service    ``sample``                   sample: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes, threads
+keeper → service    ``progress``                 progress: fraction (0 to 1), message
+keeper → service    ``log``                      end: offset behind the last byte of the log
+keeper → service    ``refused``                  request, error: a command that could not be carried out
+service → keeper    ``end``                      request, action, actor, reason, grace, tree
+service → keeper    ``signal``                   request, signal, actor, reason, tree
+service → keeper    ``watch``                    on: whether ``log`` messages are wanted
+=================== ============================ ==========================================================================
+"""
+
+from __future__ import annotations
+
+from json import dumps, loads
+from typing import Any
+
+VERSION = 1
+MAX_FRAME = 8 * 1024 * 1024
+"""Bytes. The largest message is a catalogue entry list; everything else is bounded far below by its sender."""
+
+Message = dict[str, Any]
+
+
+class ProtocolError(ValueError):
+    """The peer sent what is not a frame; the connection can't be used any further."""
+
+
+def encode(type_: str, **fields: Any) -> bytes:
+    """One frame. Raises ProtocolError when it would be longer than `MAX_FRAME`, ValueError for NaN or infinity."""
+    body = dumps({"type": type_, **fields}, separators=(",", ":"), allow_nan=False).encode()
+    if len(body) > MAX_FRAME:
+        raise ProtocolError(f"a message of {len(body)} bytes is longer than {MAX_FRAME}")
+    return len(body).to_bytes(4, "big") + body
+
+
+class Decoder:
+    """Turns a stream of bytes into messages, whatever pieces it arrives in."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that ``data`` completes. Raises ProtocolError for an over-long or malformed frame."""
+        buffer = self._buffer
+        buffer += data
+        messages = []
+        while len(buffer) >= 4:
+            size = int.from_bytes(buffer[:4], "big")
+            if size > MAX_FRAME:
+                raise ProtocolError(f"a frame of {size} bytes is longer than {MAX_FRAME}")
+            if len(buffer) < 4 + size:
+                break
+            messages.append(_message(bytes(buffer[4 : 4 + size])))
+            del buffer[: 4 + size]
+        return messages
+
+
+def _message(body: bytes) -> Message:
+    try:
+        message = loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"a frame is not JSON: {error}") from error
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise ProtocolError("a frame is not an object with a type")
+    return message

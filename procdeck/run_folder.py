@@ -1,0 +1,113 @@
+"""The folder of one process on disk: the truth about it, from which the database can be made anew.
+
+``spec.json`` (the launch), ``journal.ndjson`` (what happened, one JSON object a line, fdatasynced), ``log/`` (see `procdeck.log`), ``lock`` (held by the keeper
+as long as it lives) and ``keeper.log`` (the keeper's own troubles). Folders are 0700, files 0600.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from json import dumps, loads
+from typing import Any
+
+from procdeck import posix
+
+SPEC = "spec.json"
+JOURNAL = "journal.ndjson"
+LOG = "log"
+LOCK = "lock"
+KEEPER_LOG = "keeper.log"
+
+Entry = dict[str, Any]
+"""One entry of a journal: ``seq`` (1, 2, …), ``at`` (UTC, ISO 8601), ``event``, ``actor``, ``reason``, ``data``."""
+
+
+def create(folder: str, spec: dict[str, Any]) -> None:
+    """Make the run folder with its spec. Raises OSError; FileExistsError when it is there already."""
+    os.mkdir(folder, 0o700)
+    os.mkdir(f"{folder}/{LOG}", 0o700)
+    # Written under another name first: whoever finds spec.json finds all of it.
+    _write_new(f"{folder}/{SPEC}.new", dumps(spec, separators=(",", ":")).encode())
+    os.rename(f"{folder}/{SPEC}.new", f"{folder}/{SPEC}")
+
+
+def _write_new(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def read_spec(folder: str) -> dict[str, Any]:
+    """The launch spec. Raises OSError when it can't be read, ValueError when it is not what `create` wrote."""
+    spec = loads(posix.read_file(f"{folder}/{SPEC}", 4 * 1024 * 1024))
+    if not isinstance(spec, dict):
+        raise ValueError("spec.json does not hold an object")
+    return spec
+
+
+def claim(folder: str) -> int | None:
+    """The right to decide what becomes of the process: a file descriptor with the lock, or None when somebody has claimed it before.
+
+    The file is made by whoever comes first and is never removed, so a process is started at most once, however late a second keeper comes; and once
+    the service has claimed a process that no keeper took, none ever will.
+    """
+    try:
+        fd = os.open(f"{folder}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return None
+    posix.lock(fd)
+    return fd
+
+
+def is_kept(folder: str) -> bool:
+    """Whether a keeper lives that holds this folder."""
+    return posix.is_locked(f"{folder}/{LOCK}")
+
+
+def is_claimed(folder: str) -> bool:
+    """Whether a keeper, or the service in its stead, ever took this folder."""
+    return os.path.exists(f"{folder}/{LOCK}")  # noqa: PTH110 - pathlib is not loaded in keepers
+
+
+class Journal:
+    """The writing end of a journal; one process writes it, the keeper."""
+
+    def __init__(self, folder: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self.fd = os.open(f"{folder}/{JOURNAL}", flags, 0o600)
+        self.seq = 0
+
+    def append(self, event: str, actor: str, reason: str | None, data: dict[str, Any]) -> Entry:
+        """Write an entry and wait until it is on the disk; the entry. Raises OSError."""
+        entry = {"seq": self.seq + 1, "at": now_text(), "event": event, "actor": actor, "reason": reason, "data": data}
+        os.write(self.fd, dumps(entry, separators=(",", ":")).encode() + b"\n")
+        os.fdatasync(self.fd)
+        self.seq += 1
+        return entry
+
+
+def read_journal(folder: str) -> list[Entry]:
+    """The whole entries, oldest first; empty when there is none. A last line without its newline is being written: it does not count yet.
+
+    Raises ValueError when a whole line is not an entry.
+    """
+    try:
+        text = posix.read_file(f"{folder}/{JOURNAL}", 16 * 1024 * 1024)
+    except FileNotFoundError:
+        return []
+    return [_entry(line) for line in text.split(b"\n")[:-1]]
+
+
+def _entry(line: bytes) -> Entry:
+    entry = loads(line)
+    if not isinstance(entry, dict) or not isinstance(entry.get("seq"), int) or not isinstance(entry.get("event"), str):
+        raise ValueError("a line of the journal is not an entry")
+    return entry
+
+
+def now_text() -> str:
+    """The time now, UTC, ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat()
