@@ -107,6 +107,7 @@ class Keeper:
         self.over = False  # the exit is recorded; what may follow is the sweep
         self.last_action: str | None = None
         self.outcome: dict[str, Any] = {}
+        self.last_entry: run_folder.Entry | None = None
         self.progress: dict[str, Any] | None = None
         self.meter = Meter()
         self.sample_every = SAMPLE_MIN
@@ -233,6 +234,7 @@ class Keeper:
             self.journal.seq += 1
             entry = {"seq": self.journal.seq, "at": run_folder.now_text(), "event": event, "actor": actor}
             entry |= {"reason": reason, "data": data}
+        self.last_entry = entry
         self.link.send(encode("entry", entry=entry))
 
     # --- output -----------------------------------------------------------------------------------------------------------------
@@ -565,6 +567,7 @@ class Keeper:
                 keeper_pid=os.getpid(),
                 pid=self.pid,
                 journal_seq=self.journal.seq,
+                last_entry=self.last_entry,
                 log_end=self.log.end,
                 progress=self.progress,
                 sample=self.meter.sample,

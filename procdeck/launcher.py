@@ -196,7 +196,8 @@ def _import_traceback() -> str:
 
 def _read_until(fd: int, deadline: float) -> bytes | None:
     """All bytes until the end-of-file; None when the deadline (monotonic seconds) comes first."""
-    waiter, pieces = poll(), []
+    waiter = poll()
+    pieces: list[bytes] = []
     waiter.register(fd, POLLIN)
     while (left := deadline - monotonic()) > 0:
         if waiter.poll(left * 1000):

@@ -14,7 +14,7 @@ service → launcher  ``launch``                   spec: the launch, with folder
 launcher → service  ``forked``                   id, keeper_pid
 launcher → service  ``not_forked``               id, error
 launcher → service  ``keeper_exited``            id, keeper_pid, status
-keeper → service    ``hello``                    version, id, keeper_pid, pid, journal_seq, log_end, progress, sample
+keeper → service    ``hello``                    version, id, keeper_pid, pid, journal_seq, last_entry, log_end, progress, sample
 keeper → service    ``entry``                    entry: one line of the journal, after it reached the disk
 keeper → service    ``sample``                   sample: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes, threads
 keeper → service    ``progress``                 progress: fraction (0 to 1), message

@@ -679,6 +679,8 @@ _QUOTED_OR_QUALIFIED = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?:\
 
 
 def _annotation_text(annotation: Any) -> str:
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _annotation_text(annotation.__origin__)
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__qualname__ if annotation is not type(None) else "None"
     text = annotation if isinstance(annotation, str) else repr(annotation)

@@ -1,0 +1,1 @@
+"""The service: everything but what runs beside a child."""

@@ -1,0 +1,144 @@
+"""REST: the log of a process, as text, as it is on disk, as records, and as a stream of events."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from app.api import make_router, problems, streams
+from app.api.schemas import LogPage
+from app.deps import AuthDep, IdentityDep, MetricsDep, SupervisorDep
+from app.supervisor import logs
+from app.supervisor.supervisor import Supervisor
+from procdeck import log
+
+router = make_router("logs")
+
+Stream = Annotated[Literal["stdout", "stderr"] | None, Query(description="One of the two; both if not given.")]
+Tail = Annotated[int | None, Query(ge=0, le=1_000_000, description="Only the last N records.")]
+After = Annotated[int, Query(ge=0, lt=2**63, description="Only from this offset on.")]
+
+PAGE_RECORDS = 5000
+TEXT = "text/plain; charset=utf-8"
+
+
+async def _known(id: str, supervisor: SupervisorDep) -> str:
+    """The id of a process that exists; asked before a stream begins, when a 404 can still be answered."""
+    return (await supervisor.get(id)).id
+
+
+KnownId = Annotated[str, Depends(_known)]
+
+
+@router.get(
+    "/processes/{id}/log",
+    response_class=Response,
+    responses=problems(404, 422)
+    | {
+        200: {
+            "description": "What the process wrote. With `follow` the answer goes on until the process is over.",
+            "content": {TEXT: {"schema": {"type": "string"}}, "application/json": {"schema": LogPage.model_json_schema()}},
+        }
+    },
+)
+async def read_log(
+    id: KnownId,
+    supervisor: SupervisorDep,
+    stream: Stream = None,
+    tail: Tail = None,
+    after: After = 0,
+    follow: bool = False,
+    format: Literal["text", "cri", "json"] = "text",
+) -> Response:
+    """The log: `text` is what the process wrote, both streams by arrival; `cri` is stamped, as on disk; `json` a page of records."""
+    start = await logs.start_offset(supervisor, id, after, tail)
+    if format == "json":
+        return JSONResponse(await _page(supervisor, id, start, stream))
+    headers = {"X-Accel-Buffering": "no", "Content-Security-Policy": "sandbox; default-src 'none'"}
+    written = _bytes(supervisor, id, start, stream, follow=follow, stamped=format == "cri")
+    return StreamingResponse(written, headers=headers, media_type=TEXT)
+
+
+async def _bytes(
+    supervisor: Supervisor, process_id: str, start: int, stream: str | None, *, follow: bool, stamped: bool
+) -> AsyncIterator[bytes]:
+    async for chunk in logs.chunks(supervisor, process_id, start, follow=follow):
+        if not stamped:
+            yield log.text_of(chunk, stream)
+        elif stream is None:
+            yield chunk.data
+        else:
+            mark = f" {stream} ".encode()
+            yield b"".join(line for line in chunk.data.splitlines(keepends=True) if line[27:].startswith(mark))
+
+
+async def _page(supervisor: Supervisor, process_id: str, start: int, stream: str | None) -> dict[str, Any]:
+    items: list[dict[str, Any]] = []
+    position = start
+    async for chunk in logs.chunks(supervisor, process_id, start, follow=False):
+        for record in log.parse(chunk):
+            if len(items) == PAGE_RECORDS:
+                return {"items": items, "next": position}
+            position = record.end
+            if stream is None or record.stream == stream:
+                items.append(_record(record))
+    return {"items": items, "next": position}
+
+
+def _record(record: log.Record) -> dict[str, Any]:
+    return {
+        "offset": record.offset,
+        "time": record.time,
+        "stream": record.stream,
+        "text": record.text,
+        "partial": record.partial,
+    }
+
+
+@router.get(
+    "/processes/{id}/log/stream",
+    response_class=Response,
+    responses=problems(404, 422)
+    | {
+        200: {
+            "description": "Events `lines` (a JSON array of records; the id is the offset behind them), and `end` at last.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def stream_log(
+    request: Request,
+    id: KnownId,
+    supervisor: SupervisorDep,
+    metrics: MetricsDep,
+    auth: AuthDep,
+    identity: IdentityDep,
+    stream: Stream = None,
+    tail: Tail = None,
+    after: After = 0,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The log as it is written. A client that comes back with Last-Event-ID goes on where it was, without loss or repeat."""
+    resumed = streams.last_event_id(last_event_id)
+    if resumed is None:
+        start = await logs.start_offset(supervisor, id, after, tail)
+    else:
+        start = max(resumed, 0)
+    clients = metrics.sse_clients.labels("log")
+    events = streams.counted(_events(supervisor, id, start, stream), clients)
+    return streams.respond(events, lambda: auth.is_current(identity))
+
+
+async def _events(supervisor: Supervisor, process_id: str, start: int, stream: str | None) -> AsyncIterator[bytes]:
+    position = start
+    async for chunk in logs.chunks(supervisor, process_id, start, follow=True):
+        if chunk.start > position and position > 0:
+            yield streams.event("gap", json.dumps({"from": position, "to": chunk.start}), chunk.start)
+        position = chunk.end
+        records = [_record(record) for record in log.parse(chunk) if stream is None or record.stream == stream]
+        if records:
+            yield streams.event("lines", json.dumps(records, separators=(",", ":")), chunk.end)
+    if not supervisor.stopping:
+        yield streams.event("end", "{}", position)

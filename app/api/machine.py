@@ -1,0 +1,35 @@
+"""What machines ask outside of the versioned API: health, readiness, metrics."""
+
+from fastapi import APIRouter, Response
+from fastapi.concurrency import run_in_threadpool
+
+from app.deps import MetricsDep, StoreDep, SupervisorDep
+from app.errors import Unavailable
+from app.metrics import CONTENT_TYPE
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """Whether the service's loop turns."""
+    return Response("ok\n", media_type="text/plain")
+
+
+@router.get("/readyz")
+async def readyz(supervisor: SupervisorDep, store: StoreDep) -> Response:
+    """Whether a launch would work now: not ending, record readable, every launcher up."""
+    if supervisor.stopping:
+        raise Unavailable("The service is ending.")
+    missing = supervisor.engine.environments_not_ready()
+    if missing:
+        raise Unavailable(f"Launchers are not ready: {', '.join(missing)}.")
+    await run_in_threadpool(store.last_event_id)
+    return Response("ready\n", media_type="text/plain")
+
+
+@router.get("/metrics")
+async def metrics(metrics: MetricsDep, store: StoreDep, supervisor: SupervisorDep) -> Response:
+    """Prometheus' text format."""
+    counts = await run_in_threadpool(store.counts_by_state_and_outcome)
+    return Response(metrics.render(counts, supervisor.engine.connected_count()), media_type=CONTENT_TYPE)

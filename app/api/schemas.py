@@ -1,0 +1,235 @@
+"""What the API takes and gives, apart from the tables; names are the contract's."""
+
+import signal
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from procdeck.states import Outcome, State
+
+MAX_SECONDS = 10 * 365 * 86400.0
+"""Ten years: longer ones are mistakes, and would overflow a timer."""
+
+
+def _no_nul(text: str) -> str:
+    """Neither a C string (names, variables, folders) nor PostgreSQL's text can hold a NUL."""
+    if "\0" in text:
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
+VariableName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^=\x00]+$")]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+SignalName = Annotated[str, Field(examples=["SIGUSR1"])]
+
+_LEVELS = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class LaunchRequest(BaseModel):
+    """A launch. What is null takes the target's own default, then the service's."""
+
+    model_config = ConfigDict(extra="forbid", title="Launch")
+
+    target: Name = Field(description="A name of the catalogue, `module:qualname`.", examples=["basics:worker"])
+    args: list[Any] = Field(default=[], description="Positional arguments.")
+    kwargs: dict[str, Any] = Field(default={}, description="Keyword arguments.")
+    name: Name | None = Field(default=None, description="Default: `Process-N`, or the class's name and N.")
+    daemon: bool | None = Field(default=None, description="Ended when the service ends.")
+    start: bool = Field(default=True, description="False only creates it.")
+    start_method: Literal["fork", "spawn", "forkserver"] = "fork"
+    timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = Field(
+        default=None, description="Time limit in seconds; then SIGTERM, and SIGKILL after the grace."
+    )
+    grace: Seconds | None = Field(default=None, description="Seconds between asking and SIGKILL.")
+    env: dict[VariableName, Text] = Field(default={}, description="Environment variables, beside those of the service.")
+    cwd: Text | None = Field(default=None, description="Working folder.")
+    log_level: _LEVELS | None = Field(default=None, description="Level of the `multiprocessing` logger on stderr.")
+    labels: dict[Name, Annotated[Text, Field(max_length=200)]] = Field(default={}, max_length=50)
+    leftovers: Literal["end", "keep"] = Field(
+        default="end", description="What becomes of descendants that outlive the process."
+    )
+
+
+class EndRequest(BaseModel):
+    """How to end a process; the body may be left out."""
+
+    model_config = ConfigDict(extra="forbid", title="End")
+
+    grace: Seconds | None = Field(default=None, description="Seconds until the next harder step.")
+    reason: Annotated[Text, Field(max_length=500)] | None = Field(default=None, description="Kept in the history.")
+    tree: bool = Field(default=False, description="Signal every descendant as well.")
+
+
+def _signal_name(name: str) -> str:
+    if name not in signal.Signals.__members__:
+        raise ValueError("must be the name of a signal, such as SIGUSR1")
+    return name
+
+
+class SignalRequest(BaseModel):
+    """Which signal to send."""
+
+    model_config = ConfigDict(extra="forbid", title="Signal")
+
+    signal: Annotated[str, AfterValidator(_signal_name), Field(examples=["SIGUSR1"])]
+    reason: Annotated[Text, Field(max_length=500)] | None = None
+    tree: bool = False
+
+
+class ErrorView(BaseModel):
+    """An exception as data."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class ProgressView(BaseModel):
+    """What the target last told by `procdeck.progress`."""
+
+    fraction: float
+    message: str
+
+
+class ProcessView(BaseModel):
+    """A process. Times are UTC, durations seconds, sizes bytes; null is unknown or not yet."""
+
+    model_config = ConfigDict(title="Process")
+
+    id: str = Field(description="UUIDv7.")
+    number: int
+    name: str
+    target: str
+    kind: Literal["function", "process", "command"]
+    environment: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    daemon: bool
+    start_method: str
+    state: State
+    outcome: Outcome | None
+    is_alive: bool
+    pid: int | None
+    exitcode: int | None = Field(description="0, > 0, or -N for signal N.")
+    signal: str | None
+    exit_summary: str | None
+    error: ErrorView | None
+    result: Any
+    progress: ProgressView | None
+    created_at: datetime
+    started_at: datetime | None
+    stopped_at: datetime | None
+    duration: float | None
+    cpu_percent: float | None = Field(description="Of one core, over the last sample; the whole tree.")
+    cpu_seconds: float | None
+    rss_bytes: int | None
+    max_rss_bytes: int | None
+    timeout: float | None
+    grace: float
+    labels: dict[str, str]
+    origin_id: str | None = Field(description="The process of which this is a relaunch.")
+    requested_by: str
+    detail: dict[str, Any]
+
+
+class ProcessPage(BaseModel):
+    """A page of processes, newest first."""
+
+    items: list[ProcessView]
+    next: str | None = Field(description="Cursor of the next page.")
+
+
+class TransitionView(BaseModel):
+    """A change of state; a note where `from` equals `to`."""
+
+    model_config = ConfigDict(title="Transition")
+
+    seq: int
+    at: datetime
+    from_: State | None = Field(alias="from")
+    to: State
+    actor: str
+    reason: str | None
+    detail: dict[str, Any]
+
+
+class TransitionList(BaseModel):
+    """The history of a process, oldest first."""
+
+    items: list[TransitionView]
+
+
+class Source(BaseModel):
+    """Where a target is defined."""
+
+    file: str
+    line: int
+
+
+class TargetView(BaseModel):
+    """What can be launched, or a module that can't be imported (kind `module`)."""
+
+    model_config = ConfigDict(title="Target")
+
+    name: str
+    environment: str
+    module: str
+    doc: str
+    signature: str
+    parameters: dict[str, Any] = Field(description="JSON Schema of the arguments.")
+    kind: Literal["function", "process", "command", "module"]
+    preloaded: bool
+    error: str | None
+    source: Source | None
+    warnings: list[str]
+    defaults: dict[str, Any] = Field(description="What the target itself sets for its launches.")
+
+
+class TargetList(BaseModel):
+    """The catalogue."""
+
+    items: list[TargetView]
+
+
+class FieldProblem(BaseModel):
+    """One field that is wrong."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Problem details of RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[FieldProblem] = []
+    request_id: str | None = None
+
+
+class LogRecord(BaseModel):
+    """A record of a log. `partial` ones are joined with what follows in the same stream."""
+
+    offset: int
+    time: str
+    stream: Literal["stdout", "stderr"]
+    text: str
+    partial: bool
+
+
+class LogPage(BaseModel):
+    """Records of a log and the offset to go on from."""
+
+    items: list[LogRecord]
+    next: int
+
+
+class LoginLink(BaseModel):
+    """A link that signs a browser in once, within ten minutes."""
+
+    url: str

@@ -1,0 +1,1 @@
+"""The database: tables, connections, the one writer, and every query of the project."""

@@ -1,0 +1,147 @@
+"""The tables. Nothing here has behaviour; the queries are in `app.db.store`.
+
+Text, JSON, numbers and UTC times only, so that the same schema serves SQLite and PostgreSQL.
+"""
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Dialect, Enum, Index, Integer, String, TypeDecorator, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from procdeck.states import Outcome, State
+
+
+class _Text(TypeDecorator[str]):
+    """Text of strangers, as any database takes it: PostgreSQL has no NUL, UTF-8 no half of a surrogate pair."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return _UNSTORABLE.sub("\ufffd", value)
+
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def _words(kind: type[StrEnum]) -> Enum:
+    """A text column that holds the values of ``kind``; a new value needs no migration."""
+    return Enum(kind, native_enum=False, length=16, values_callable=lambda words: [word.value for word in words])
+
+
+_JSON = JSON(none_as_null=True)
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Every constraint has a name, so that a later migration can drop it."""
+
+SQLModel.metadata.naming_convention = NAMING
+
+
+class ProcessRow(SQLModel, table=True):
+    """One launch of a target: the fields of `app.lifecycle.Process`, and what is searched."""
+
+    __tablename__ = "process"
+    __table_args__ = (
+        # A list is one of these filters, newest first: each index ends with the number that orders it.
+        Index(None, "state", "number"),
+        Index(None, "outcome", "number"),
+        Index(None, "target", "number"),
+        Index(None, "name", "number"),
+        Index(None, "state", "outcome"),  # covers the counts
+    )
+
+    id: str = Field(primary_key=True, sa_type=_Text)
+    number: int = Field(sa_type=BigInteger, unique=True)
+    name: str = Field(sa_type=_Text)
+    target: str = Field(sa_type=_Text)
+    environment: str = Field(sa_type=_Text)
+    kind: str = Field(sa_type=_Text)
+    spec: dict[str, Any] = Field(sa_type=JSON)
+    created_at: datetime
+    requested_by: str = Field(sa_type=_Text)
+    daemon: bool
+    labels: dict[str, str] = Field(sa_type=JSON)
+    origin_id: str | None = Field(sa_type=_Text)
+    idempotency_key: str | None = Field(unique=True, sa_type=_Text)
+    request_hash: str | None = Field(sa_type=_Text)
+    state: State = Field(sa_type=_words(State))
+    outcome: Outcome | None = Field(sa_type=_words(Outcome))
+    pid: int | None
+    exitcode: int | None
+    error: dict[str, Any] | None = Field(sa_type=_JSON)
+    result: Any | None = Field(sa_type=_JSON)
+    progress: dict[str, Any] | None = Field(sa_type=_JSON)
+    started_at: datetime | None
+    stopped_at: datetime | None
+    duration: float | None
+    cpu_seconds: float | None
+    max_rss_bytes: int | None = Field(sa_type=BigInteger)
+    asked: dict[str, Any] | None = Field(sa_type=_JSON)
+    detail: dict[str, Any] = Field(sa_type=JSON)
+    journal_seq: int
+    seq: int
+    search: str = Field(sa_type=_Text)
+    """Name, target and arguments, case-folded; last, since a long one spills over to pages that a list need not see."""
+
+
+class TransitionRow(SQLModel, table=True):
+    """One row of a process's history, never changed. ``id`` is the number of the event in the stream of events."""
+
+    __tablename__ = "transition"
+    __table_args__ = (UniqueConstraint("process_id", "seq"),)
+
+    # INTEGER on SQLite: only a key of that type is the row's own address, without a second index.
+    id: int = Field(
+        primary_key=True,
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+        sa_column_kwargs={"autoincrement": False},
+    )
+    process_id: str = Field(foreign_key="process.id", ondelete="CASCADE", sa_type=_Text)
+    seq: int
+    at: datetime
+    from_state: State | None = Field(sa_type=_words(State))
+    to_state: State = Field(sa_type=_words(State))
+    actor: str = Field(sa_type=_Text)
+    reason: str | None = Field(sa_type=_Text)
+    detail: dict[str, Any] = Field(sa_type=JSON)
+
+
+class LabelRow(SQLModel, table=True):
+    """One label of a process: the index of the JSON column ``process.labels``."""
+
+    __tablename__ = "label"
+    __table_args__ = (Index(None, "key", "value"),)
+
+    process_id: str = Field(primary_key=True, foreign_key="process.id", ondelete="CASCADE", sa_type=_Text)
+    key: str = Field(primary_key=True, sa_type=_Text)
+    value: str = Field(sa_type=_Text)
+
+
+class CounterRow(SQLModel, table=True):
+    """The highest number of a deleted ``process`` and ``event``: numbers are never given again."""
+
+    __tablename__ = "counter"
+
+    name: str = Field(primary_key=True, sa_type=_Text)
+    value: int = Field(sa_type=BigInteger)
+
+
+class SessionRow(SQLModel, table=True):
+    """A signed-in browser. Only the hash of the cookie's secret is kept."""
+
+    __tablename__ = "session"
+
+    id_hash: str = Field(primary_key=True, sa_type=_Text)
+    actor: str = Field(sa_type=_Text)
+    created_at: datetime
+    last_seen_at: datetime

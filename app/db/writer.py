@@ -1,0 +1,149 @@
+"""The one writer of the database: a thread that runs jobs and commits them in groups.
+
+A commit costs an fsync (0.3 to 5 ms) however much is in it. So the thread takes all jobs that came while it was busy,
+runs them in one transaction, and tells their callers together. An idle writer starts a single job at once.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from app.db.engine import file_guard
+
+T = TypeVar("T")
+
+Job = Callable[[Connection], T]
+"""What is done to the database in one go, in the writer's thread. It neither commits nor rolls back, and has no other
+effects: after the failure of a neighbour it is run again."""
+
+GROUP = 256
+"""Most jobs in one transaction, so that the first of them need not wait for ever."""
+
+
+class WriterClosed(RuntimeError):
+    """The writer takes no more jobs: the service is stopping."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """A job, who waits for it, and its end."""
+
+    job: Job[Any]
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    result: Any = None
+    error: Exception | None = None
+
+
+class Writer:
+    """Runs jobs on the one connection of ``engine`` (see `app.db.engine.make_engine`), in the order they were given.
+
+    Each job is all or nothing, and fails alone: its exception goes to its caller. When the transaction as a whole fails
+    (locked for longer than the busy timeout, disk full, connection lost), every job in it gets that exception; the
+    writer goes on with the next.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._guard = file_guard(engine)
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._closed = False
+        self._thread = Thread(target=self._work, name="database-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, job: Job[T]) -> T:
+        """The result of ``job``, once it is committed. A caller that is cancelled does not take its job back."""
+        if self._closed:
+            raise WriterClosed("the database is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Work(job, future, loop))
+        return await future
+
+    def close(self) -> None:
+        """Finish the jobs that were given, and close the connection. Blocks until then; harmless when repeated."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+            self._engine.dispose()
+
+    def _work(self) -> None:
+        is_open = True
+        while is_open:
+            group = self._take()
+            is_open = None not in group
+            if works := [work for work in group if work is not None]:
+                self._run(works)
+                _tell(works)
+
+    def _take(self) -> list[_Work | None]:
+        """All that is queued; waits for the first."""
+        group = [self._queue.get()]
+        while not self._queue.empty() and len(group) < GROUP:
+            group.append(self._queue.get())
+        return group
+
+    def _run(self, group: list[_Work]) -> None:
+        try:
+            self._guard()
+            try:
+                with self._engine.begin() as connection:
+                    _run_together(group, connection)
+            except _JobFailed:
+                # Some jobs run twice, seldom; a savepoint for each job always would take as long as most jobs do.
+                with self._engine.begin() as connection:
+                    _run_apart(group, connection)
+        except Exception as error:
+            for work in group:
+                work.error = error
+
+
+class _JobFailed(Exception):
+    """A job of a group failed, so that nothing of the group was committed."""
+
+
+def _run_together(group: list[_Work], connection: Connection) -> None:
+    for work in group:
+        try:
+            work.result = work.job(connection)
+        except Exception as error:
+            if len(group) > 1:
+                raise _JobFailed from error
+            raise
+
+
+def _run_apart(group: list[_Work], connection: Connection) -> None:
+    for work in group:
+        savepoint = connection.begin_nested()
+        try:
+            work.result = work.job(connection)
+        except Exception as error:
+            work.error = error
+            savepoint.rollback()  # raises when the database has given up the whole transaction: then all have failed
+        else:
+            savepoint.commit()
+
+
+def _tell(group: Iterable[_Work]) -> None:
+    for loop, works in groupby(group, key=lambda work: work.loop):
+        try:
+            loop.call_soon_threadsafe(_resolve, list(works))
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            continue
+
+
+def _resolve(works: list[_Work]) -> None:
+    for work in works:
+        if work.future.done():  # its caller was cancelled
+            continue
+        if work.error is None:
+            work.future.set_result(work.result)
+        else:
+            work.future.set_exception(work.error)

@@ -1,0 +1,87 @@
+"""Puts the parts together: the only place that knows them all."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.types import ASGIApp
+
+from app import pages
+from app.api import events, logs, machine, processes, targets
+from app.api.schemas import Problem
+from app.db.store import Sessions, Store
+from app.deps import Parts
+from app.errors import install_error_handlers
+from app.metrics import Metrics
+from app.pages.render import StaticFiles, error_page
+from app.resources import resource_dir
+from app.security.auth import Auth, Session, load_token
+from app.security.middleware import secure
+from app.settings import Settings
+from app.supervisor.launchers import configs
+from app.supervisor.supervisor import Supervisor
+from app.version import VERSION
+
+logger = logging.getLogger("procdeck")
+
+
+def create_app() -> FastAPI:
+    """The application without its parts: routes, static files, error answers, and the schema that is true of them."""
+    app = FastAPI(title="Procdeck", version=VERSION, docs_url=None, redoc_url=None)
+    for module in (processes, logs, events, targets, machine):
+        app.include_router(module.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=resource_dir("static")), name="static")
+    install_error_handlers(app, error_page)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, object]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes, description=_DESCRIPTION)
+        components = schema.setdefault("components", {})
+        components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema(
+            ref_template="#/components/schemas/{model}"
+        )
+        components["schemas"] |= components["schemas"]["Problem"].pop("$defs", {})
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"token": []}]
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+_DESCRIPTION = "Launch registered Python functions as child processes and watch over them. Errors are problem details (RFC 9457)."
+
+
+@asynccontextmanager
+async def running(settings: Settings, hurry: asyncio.Event) -> AsyncIterator[tuple[ASGIApp, Parts]]:
+    """The service as an ASGI application behind its door, with everything it needs running; ``settings.port`` is the port really listened on.
+
+    On leaving, processes are treated as ``on_exit`` says; ``hurry`` cuts the waiting for them short. Raises `app.errors.StartupError`.
+    """
+    token = load_token(settings.data_dir)
+    store = await asyncio.to_thread(Store.open, settings.record_url)
+    try:
+        metrics = Metrics()
+        auth = Auth(
+            token,
+            Sessions(store, Session),
+            port=settings.port,
+            cookie_secure=settings.cookie_secure,
+            no_auth=settings.no_auth,
+        )
+        default_targets = (str(resource_dir("examples")),)
+        supervisor = Supervisor(settings, store, configs(settings, default_targets), metrics)
+        await supervisor.start()
+        app = create_app()
+        app.state.parts = parts = Parts(settings, store, supervisor, auth, metrics)
+        try:
+            yield secure(app, settings, auth, error_page), parts
+        finally:
+            await supervisor.shut_down(hurry)
+    finally:
+        await asyncio.to_thread(store.close)

@@ -1,0 +1,37 @@
+"""What `/metrics` tells, in Prometheus' text format."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from procdeck.states import Outcome, State
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The service's instruments, in a registry of their own: two services in one interpreter do not mix."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        registry = self._registry
+        self._processes = Gauge("procdeck_processes", "Processes in the record.", ["state", "outcome"], registry=registry)
+        self.launches = Counter("procdeck_launches", "Processes launched since the service started.", registry=registry)
+        self.launch_seconds = Histogram(
+            "procdeck_launch_seconds",
+            "From the request to launch to the process running and recorded.",
+            buckets=(0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+            registry=registry,
+        )
+        self.log_bytes = Counter("procdeck_log_bytes", "Bytes that keepers appended to logs.", registry=registry)
+        self.sse_clients = Gauge("procdeck_sse_clients", "Open event streams.", ["stream"], registry=registry)
+        self.keepers = Gauge("procdeck_keepers_connected", "Keepers that are connected to the service.", registry=registry)
+
+    def render(self, counts: dict[tuple[State, Outcome | None], int], keepers: int) -> bytes:
+        """The page, with the processes as counted in the record."""
+        self.keepers.set(keepers)
+        for state in State:
+            outcomes: tuple[Outcome | None, ...] = tuple(Outcome) if state is State.EXITED else (None,)
+            if state is State.LOST:
+                outcomes = (Outcome.LOST,)
+            for outcome in outcomes:
+                self._processes.labels(state, outcome or "").set(counts.get((state, outcome), 0))
+        return generate_latest(self._registry)

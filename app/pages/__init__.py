@@ -1,0 +1,3 @@
+"""HTML pages."""
+from fastapi import APIRouter
+router = APIRouter()

@@ -1,0 +1,156 @@
+"""Runs the service: data folder, port, signals, and the order in which things end."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+
+from app.deps import Parts
+from app.errors import DataFolderInUse, DataFolderUnusable, PortInUse
+from app.main import running
+from app.settings import Settings
+from procdeck import posix
+
+logger = logging.getLogger("procdeck")
+
+LOCK = "service.lock"
+ADDRESS = "service.json"
+BACKLOG = 1024
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server without its signal handling, which would end the process by the signal before the service has let go of its processes."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `_run`."""
+        yield
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Raises `app.errors.StartupError`."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    for talkative in ("uvicorn.error", "alembic", "asyncio"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    lock = lock_data_folder(settings.data_dir)
+    listener = _listen(settings)
+    settings = replace(settings, port=listener.getsockname()[1])
+    _raise_file_limit()
+    config = uvicorn.Config(
+        _not_yet,
+        log_config=None,
+        access_log=False,  # it would write login codes and whatever else stands in a query
+        proxy_headers=False,
+        server_header=False,
+        ws="none",
+        lifespan="off",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=3,
+    )
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_run(settings, config, listener))
+    finally:
+        (settings.data_dir / ADDRESS).unlink(missing_ok=True)
+        listener.close()
+        os.close(lock)
+    return 0
+
+
+async def _not_yet(scope: object, receive: object, send: object) -> None:
+    raise AssertionError("replaced before the server starts")
+
+
+async def _run(settings: Settings, config: uvicorn.Config, listener: socket.socket) -> None:
+    hurry = asyncio.Event()
+    async with running(settings, hurry) as (app, parts):
+        config.app = app
+        server = Server(config)
+        _handle_signals(server, parts, hurry)
+        _announce(settings, parts)
+        await server.serve(sockets=[listener])
+        # However the server came to its end: no stream and no launch outlives it.
+        parts.supervisor.stop_launching()
+
+
+def _handle_signals(server: Server, parts: Parts, hurry: asyncio.Event) -> None:
+    """The first SIGTERM or SIGINT ends the streams and then the server; a second one skips the waiting for processes."""
+
+    def on_signal() -> None:
+        if server.should_exit:
+            server.force_exit = True
+            hurry.set()
+        parts.supervisor.stop_launching()
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+
+
+def _announce(settings: Settings, parts: Parts) -> None:
+    address = settings.data_dir / ADDRESS
+    address.write_text(json.dumps({"url": settings.url, "pid": os.getpid()}) + "\n")
+    address.chmod(0o600)
+    print(f"Procdeck serves on {settings.url}; its data is in {settings.data_dir}")
+    if settings.no_auth:
+        print("Anybody on this machine may do everything: --no-auth is on.")
+    else:
+        print(f"Log in, once, within ten minutes: {parts.auth.login_link(settings.url)}")
+    sys.stdout.flush()
+
+
+def lock_data_folder(data_dir: Path) -> int:
+    """Make the data folder if needed and take it for this process; the descriptor that holds the lock.
+
+    Raises DataFolderInUse when another service has it, DataFolderUnusable when it can't be made or written.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if data_dir.stat().st_mode & 0o077:
+            data_dir.chmod(0o700)
+        fd = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DataFolderUnusable(f"the data folder {data_dir} can't be used: {error.strerror}") from error
+    if not posix.lock(fd):
+        os.close(fd)
+        raise DataFolderInUse(f"the data folder {data_dir} is in use by another service{_who(data_dir)}")
+    return fd
+
+
+def _who(data_dir: Path) -> str:
+    try:
+        told = json.loads((data_dir / ADDRESS).read_text())
+        return f" (pid {told['pid']}, {told['url']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host.strip("[]"), settings.port))
+    except OSError as error:
+        listener.close()
+        raise PortInUse(f"can't listen on {settings.host} port {settings.port}: {error.strerror}") from error
+    listener.set_inheritable(False)
+    return listener
+
+
+def _raise_file_limit() -> None:
+    """As many descriptors as we may have: each keeper and each stream takes one. Launchers get the old limit back, see `app.supervisor.launchers`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.environ.setdefault("PROCDECK_NOFILE", str(soft))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,1 @@
+"""Our side of all keepers: launching, watching, ending, and telling whoever listens."""

@@ -1,0 +1,85 @@
+"""Events to streams: one short memory for all readers instead of a queue for each.
+
+A reader keeps the number of the last event it saw and asks for what came after. So a reader that never reads costs nothing, one that is a
+little behind is served from memory, one further behind from the record, and one too far behind is told to start over.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from app.supervisor.pulse import Pulse
+
+MEMORY = 4096
+"""Events kept here."""
+TOO_FAR = 10_000
+"""Events behind which a reader is told to start over: it would take longer to replay them than to read the present."""
+
+
+class Published(NamedTuple):
+    """An event as it goes to readers: its number and its JSON text, made once for all."""
+
+    id: int
+    data: str
+
+
+class Reset(NamedTuple):
+    """Too much was missed: read the present state again; events go on after ``id``."""
+
+    id: int
+
+
+Recall = Callable[[int, int], Awaitable[Sequence[Published]]]
+"""(after, limit) -> the events of the record after that number."""
+
+
+class Broadcaster:
+    """Publishes events with rising numbers to any number of readers."""
+
+    def __init__(self, recall: Recall, last_id: int) -> None:
+        self._recall = recall
+        self._memory: deque[Published] = deque(maxlen=MEMORY)
+        self._forgotten = last_id  # every event up to this number is in the record only
+        self._pulse = Pulse()
+        self.last_id = last_id
+        self.closed = False
+
+    def publish(self, events: Sequence[Published]) -> None:
+        """Append events, oldest first; their numbers continue those before."""
+        for event in events:
+            if len(self._memory) == MEMORY:
+                self._forgotten = self._memory[0].id
+            self._memory.append(event)
+            self.last_id = event.id
+        self._pulse.fire()
+
+    def close(self) -> None:
+        """End every stream."""
+        self.closed = True
+        self._pulse.fire()
+
+    async def events(self, after: int | None) -> AsyncIterator[Published | Reset]:
+        """Events after number ``after`` (None: from now on), until `close`. A number that was never given is answered with `Reset`."""
+        position = self.last_id if after is None else after
+        while not self.closed:
+            if position > self.last_id or self.last_id - position > TOO_FAR:
+                position = self.last_id
+                yield Reset(position)
+            elif position < self._forgotten:
+                for event in await self._recall(position, 500):
+                    position = event.id
+                    yield event
+            elif position < self.last_id:
+                for event in self._after(position):
+                    position = event.id
+                    yield event
+            else:
+                await self._pulse.wait()
+
+    def _after(self, position: int) -> list[Published]:
+        found: list[Published] = []
+        for event in reversed(self._memory):
+            if event.id <= position:
+                break
+            found.append(event)
+        return found[::-1]

@@ -1,0 +1,219 @@
+"""The local engine: launchers, keepers and run folders of this host.
+
+An engine is a seam. What is outside of it asks to create, launch, command and examine processes by id, and to read their logs by offset; it never
+assumes that a pid is of this host or a log on this disk.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.errors import DataFolderUnusable
+from app.lifecycle import Process
+from app.settings import Settings
+from app.supervisor import connection as connections
+from app.supervisor.connection import KeeperConnection, KeeperListener
+from app.supervisor.evidence import Evidence
+from app.supervisor.launchers import Environment, LauncherConfig, LauncherGone, NotForked, make_runtime
+from app.supervisor.remains import Marks, end_remains
+from procdeck import log, run_folder
+
+logger = logging.getLogger("procdeck.engine")
+
+SOCKET = "service.sock"
+RUNS = "runs"
+
+
+class NotStarted(Exception):
+    """The process was not launched and never will be; the text is the reason."""
+
+
+class LocalEngine:
+    """Runs processes on this host. Made with the data folder's lock held; raises DataFolderUnusable."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        configs: Sequence[LauncherConfig],
+        listener: KeeperListener,
+        on_catalogue: Callable[[str, list[dict[str, Any]]], None],
+        on_keeper_exit: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._runs = settings.data_dir / RUNS
+        self._socket = settings.data_dir / SOCKET
+        try:
+            self._runs.mkdir(mode=0o700, exist_ok=True)
+            runtime = make_runtime(settings.data_dir)
+        except OSError as error:
+            raise DataFolderUnusable(f"the data folder {settings.data_dir} can't be used: {error}") from error
+        self.environments = {
+            config.name: Environment(config, runtime, on_catalogue, on_keeper_exit) for config in configs
+        }
+        self._connections: dict[str, KeeperConnection] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Listen for keepers, and start the launchers. Raises DataFolderUnusable."""
+        try:
+            listener = connections.listen(self._socket)
+        except OSError as error:
+            raise DataFolderUnusable(f"the data folder {self._settings.data_dir} can't be used: {error}") from error
+        accepting = connections.accept(listener, lambda: KeeperConnection(self._listener))
+        self._tasks = [asyncio.create_task(accepting)]
+        self._tasks += [asyncio.create_task(env.keep_alive()) for env in self.environments.values()]
+        self._tasks[0].add_done_callback(lambda _: listener.close())
+
+    async def close(self) -> None:
+        """Let launchers end and hang up on keepers; processes go on."""
+        for env in self.environments.values():
+            env.close()
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for connection in list(self._connections.values()):
+            connection.close()
+        self._socket.unlink(missing_ok=True)
+
+    # --- launching --------------------------------------------------------------------------------------------------------------
+
+    def folder(self, process_id: str) -> Path:
+        """The run folder of a process."""
+        return self._runs / process_id
+
+    def create(self, process: Process) -> None:
+        """Make the run folder. Blocks; raises OSError."""
+        run_folder.create(str(self.folder(process.id)), process.spec)
+
+    def is_ready(self, environment: str) -> bool:
+        """Whether the environment's launcher would take a launch at once."""
+        return self.environments[environment].is_ready
+
+    async def wait_ready(self, environment: str) -> None:
+        """Wait for the environment's launcher. Raises NotStarted when none comes up in time."""
+        limit = self._settings.import_timeout + self._settings.start_timeout
+        try:
+            await self.environments[environment].launcher(limit)
+        except TimeoutError:
+            raise NotStarted(f"the launcher of environment {environment!r} was not ready within {limit:g} s") from None
+
+    async def launch(self, process: Process) -> None:
+        """Have a keeper forked for a process whose folder was made. Raises NotStarted when it was not and never will be.
+
+        A launcher that dies before it answers may or may not have forked. Asking the next one is safe: the first keeper claims the folder, any later one ends at once.
+        """
+        folder = self.folder(process.id)
+        spec = {**process.spec, "folder": str(folder), "socket": str(self._socket)}
+        limit = self._settings.start_timeout
+        for _ in range(3):
+            try:
+                async with asyncio.timeout(limit):
+                    launcher = await self.environments[process.environment].launcher(limit)
+                    await launcher.launch(spec)
+                return
+            except NotForked as error:
+                raise NotStarted(str(error)) from error
+            except LauncherGone:
+                logger.warning("the launcher ended while %s was being launched; asking the next", process.id)
+            except TimeoutError:
+                break
+        if await asyncio.to_thread(self.forfeit, process.id):
+            raise NotStarted(f"the launcher of environment {process.environment!r} did not answer within {limit:g} s")
+
+    def forfeit(self, process_id: str) -> bool:
+        """Make sure that no keeper will ever start this process; False when one has it already. Blocks."""
+        claimed = run_folder.claim(str(self.folder(process_id)))
+        if claimed is None:
+            return False
+        os.close(claimed)
+        return True
+
+    # --- keepers ----------------------------------------------------------------------------------------------------------------
+
+    def connected(self, connection: KeeperConnection) -> None:
+        """Note the connection of a keeper; one that it replaces is closed."""
+        assert connection.process_id is not None
+        before = self._connections.get(connection.process_id)
+        self._connections[connection.process_id] = connection
+        if before is not None and before is not connection:
+            before.close()
+
+    def disconnected(self, connection: KeeperConnection) -> bool:
+        """Forget a connection; False when another has taken its place."""
+        if connection.process_id is None or self._connections.get(connection.process_id) is not connection:
+            return False
+        del self._connections[connection.process_id]
+        return True
+
+    def is_connected(self, process_id: str) -> bool:
+        """Whether the keeper can be spoken to now."""
+        return process_id in self._connections
+
+    def connected_count(self) -> int:
+        """How many keepers are connected."""
+        return len(self._connections)
+
+    def environments_not_ready(self) -> list[str]:
+        """The names of the environments that would not take a launch at once."""
+        return [name for name, env in self.environments.items() if not env.is_ready]
+
+    def send(self, process_id: str, type_: str, **fields: Any) -> bool:
+        """Send a message to a keeper; False when it is not connected."""
+        connection = self._connections.get(process_id)
+        if connection is not None:
+            connection.send(type_, **fields)
+        return connection is not None
+
+    # --- run folders ------------------------------------------------------------------------------------------------------------
+
+    def examine(self, process_id: str) -> Evidence:
+        """What the run folder says. Blocks. Raises OSError, ValueError when it can't be read."""
+        folder = str(self.folder(process_id))
+        # The lock first: a keeper that ends in between has written its journal before it let go.
+        is_kept = run_folder.is_kept(folder)
+        return Evidence(run_folder.read_journal(folder), is_kept, run_folder.is_claimed(folder))
+
+    def end_remains(self, process: Process) -> int:
+        """SIGKILL what is left of a process without a keeper; how many there were. Blocks."""
+        ticks = process.detail.get("start_ticks")
+        return end_remains(Marks(process.id, self.folder(process.id), process.pid, ticks))
+
+    def process_ids(self) -> list[str]:
+        """The ids of all run folders. Blocks."""
+        return [entry.name for entry in self._runs.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+
+    def spec(self, process_id: str) -> Mapping[str, Any]:
+        """The launch spec in a run folder. Blocks. Raises OSError, ValueError."""
+        return run_folder.read_spec(str(self.folder(process_id)))
+
+    def delete(self, process_id: str) -> None:
+        """Remove a run folder. It gets a hidden name first, so that a half-removed one is never taken for a run. Blocks."""
+        hidden = self._runs / f".{process_id}.deleted"
+        with contextlib.suppress(FileNotFoundError):
+            self.folder(process_id).rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+    # --- logs -------------------------------------------------------------------------------------------------------------------
+
+    def log_extent(self, process_id: str) -> tuple[int, int]:
+        """(offset of the oldest byte kept, offset behind the last). Blocks."""
+        return log.extent(str(self.folder(process_id) / run_folder.LOG))
+
+    def log_tail_offset(self, process_id: str, lines: int) -> int:
+        """The offset of the ``lines``-th record from the end. Blocks."""
+        return log.tail_offset(str(self.folder(process_id) / run_folder.LOG), lines)
+
+    def read_log(self, process_id: str, after: int, limit: int = 256 * 1024) -> log.Chunk:
+        """Whole records from an offset on, about ``limit`` bytes. Blocks."""
+        return log.read_chunk(str(self.folder(process_id) / run_folder.LOG), after, limit)
+
+    def watch_log(self, process_id: str, on: bool) -> None:
+        """Ask the keeper to tell when the log grows, or no longer to."""
+        self.send(process_id, "watch", on=on)

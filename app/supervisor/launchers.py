@@ -1,0 +1,315 @@
+"""The launchers: one for each environment, started again when it dies, replaced on a reload."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from app.settings import EnvironmentSettings, Settings
+from procdeck.protocol import Decoder, Message, ProtocolError, encode
+
+logger = logging.getLogger("procdeck.launchers")
+
+DEFAULT = "default"
+BACKOFF_MAX = 30.0
+
+
+class LauncherGone(Exception):
+    """The launcher ended before it answered; whether it forked is for the run folder to say."""
+
+
+class NotForked(Exception):
+    """The launcher is well and could not fork; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class LauncherConfig:
+    """What an environment's launcher is started with: interpreter, folders for sys.path, module names, variables."""
+
+    name: str
+    python: str
+    path: tuple[str, ...]
+    modules: tuple[str, ...]
+    env: Mapping[str, str]
+    preload: bool
+    import_timeout: float
+
+
+def configs(settings: Settings, default_targets: tuple[str, ...]) -> list[LauncherConfig]:
+    """One for the targets given to the service itself, under its own interpreter, and one for each environment of the settings."""
+    named = dict(settings.environments)
+    plain = named.pop(DEFAULT, EnvironmentSettings())
+    targets = (*(settings.targets or (() if plain.targets else default_targets)), *plain.targets)
+    found = [_config(DEFAULT, plain, targets, settings)]
+    return found + [_config(name, env, env.targets, settings) for name, env in named.items()]
+
+
+def _config(name: str, env: EnvironmentSettings, targets: tuple[str, ...], settings: Settings) -> LauncherConfig:
+    folders, modules = [], []
+    for folder, module in (pair for target in targets for pair in split_target(target)):
+        folders += [folder] if folder and folder not in folders else []
+        modules += [module] if module not in modules else []
+    path = (*folders, *env.path, str(Path.cwd()))
+    python = env.python or sys.executable
+    return LauncherConfig(name, python, path, tuple(modules), env.env, env.preload, settings.import_timeout)
+
+
+def split_target(target: str) -> list[tuple[str | None, str]]:
+    """(folder for sys.path, module name) of a target: of a module (``jobs.resize``), a file (``jobs/resize.py``) or all files of a folder."""
+    path = Path(target)
+    if path.is_dir():
+        return [(str(path.resolve()), file.stem) for file in sorted(path.glob("*.py")) if not file.stem.startswith("_")]
+    if path.suffix == ".py" or os.sep in target:
+        return [(str(path.resolve().parent), path.stem)]
+    return [(None, target)]
+
+
+class LauncherProcess:
+    """One launcher that was started: its socket, what it said, and the launches it has not answered yet."""
+
+    def __init__(self, config: LauncherConfig, on_keeper_exit: Callable[[str], None]) -> None:
+        self.config = config
+        self.entries: list[dict[str, Any]] = []
+        self.files: list[str] = []
+        self.ready = asyncio.Event()
+        self.gone = asyncio.Event()
+        self._on_keeper_exit = on_keeper_exit
+        self._answers: dict[str, asyncio.Future[int]] = {}
+        self._transport: asyncio.Transport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self, runtime: Path) -> None:
+        """Start it; ``runtime`` is a folder that holds our package and nothing else. Raises OSError when the interpreter can't be run."""
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = await asyncio.to_thread(_spawn, self.config, runtime, theirs)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: _LauncherLink(self), ours)
+
+    async def launch(self, spec: Mapping[str, Any]) -> int:
+        """Have a keeper forked; its pid. Raises NotForked, LauncherGone."""
+        if self._transport is None:
+            raise LauncherGone
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._answers[spec["id"]] = answer
+        self._transport.write(encode("launch", spec=dict(spec)))
+        try:
+            return await answer
+        finally:
+            self._answers.pop(spec["id"], None)
+
+    def close(self) -> None:
+        """Let it end; what it forked lives on."""
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Pid of the launcher, None before its start."""
+        return self._process.pid if self._process else None
+
+    def linked(self, transport: asyncio.Transport) -> None:
+        """Its socket is open."""
+        self._transport = transport
+
+    def said(self, message: Message) -> None:
+        """Take a message of the launcher."""
+        kind = message["type"]
+        if kind == "module":
+            self.entries += message["entries"]
+        elif kind == "ready":
+            self.files = message["files"]
+            self.ready.set()
+        elif kind == "forked":
+            self._answer(message, lambda answer: answer.set_result(message["keeper_pid"]))
+        elif kind == "not_forked":
+            self._answer(message, lambda answer: answer.set_exception(NotForked(message["error"])))
+        elif kind == "keeper_exited" and message["id"] is not None:
+            self._on_keeper_exit(message["id"])
+
+    def _answer(self, message: Message, give: Callable[[asyncio.Future[int]], None]) -> None:
+        answer = self._answers.get(message["id"])
+        if answer is not None and not answer.done():
+            give(answer)
+
+    def ended(self) -> None:
+        """Its socket is at the end."""
+        self._transport = None
+        self.gone.set()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(LauncherGone())
+        if self._process is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+
+
+class _LauncherLink(asyncio.Protocol):
+    def __init__(self, launcher: LauncherProcess) -> None:
+        self._launcher = launcher
+        self._decoder = Decoder()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._launcher.linked(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._decoder.feed(data):
+                self._launcher.said(message)
+        except (ProtocolError, KeyError, TypeError):
+            logger.exception("a launcher sent what is not a message; it is started again")
+            if self._transport is not None:
+                self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._launcher.ended()
+
+
+def _spawn(config: LauncherConfig, runtime: Path, link: socket.socket) -> subprocess.Popen[bytes]:
+    arguments = {
+        "path": list(config.path),
+        "modules": list(config.modules),
+        "preload": config.preload,
+        "import_timeout": config.import_timeout,
+    }
+    command = [config.python, "-P", "-m", "procdeck.launcher", str(link.fileno()), json.dumps(arguments)]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[link.fileno()],
+        env=_environ(config, runtime),
+        start_new_session=True,  # a Ctrl-C in the terminal is for the service alone
+    )
+
+
+def _environ(config: LauncherConfig, runtime: Path) -> dict[str, str]:
+    """The service's own variables without its settings, which hold secrets, and with those of the environment."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PROCDECK_")}
+    environ |= config.env
+    if "PYTHONPATH" in environ:
+        environ["PROCDECK_PYTHONPATH"] = environ["PYTHONPATH"]
+    return environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(runtime), environ.get("PYTHONPATH"))))}
+
+
+def make_runtime(data_dir: Path) -> Path:
+    """A folder that holds the runtime package alone, so that another interpreter finds it and nothing else of ours."""
+    import procdeck
+
+    folder = data_dir / "runtime"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    link = folder / "procdeck"
+    package = Path(procdeck.__file__).resolve().parent
+    if not link.is_symlink() or link.resolve() != package:
+        link.unlink(missing_ok=True)
+        link.symlink_to(package, target_is_directory=True)
+    return folder
+
+
+@dataclass
+class Environment:
+    """One environment: its present launcher, kept alive.
+
+    A reload starts a second launcher beside the first and puts it in its place when it is ready; processes that run stay with the code they
+    began with, for their keepers need no launcher.
+    """
+
+    config: LauncherConfig
+    runtime: Path
+    on_catalogue: Callable[[str, list[dict[str, Any]]], None]
+    on_keeper_exit: Callable[[str], None]
+    current: LauncherProcess | None = None
+    closed: bool = False
+    _present: asyncio.Event = field(default_factory=asyncio.Event)
+    _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def keep_alive(self) -> None:
+        """Start the launcher, and another when it dies, until cancelled; after a failure wait 0.2 s, twice as long each time, at most 30 s."""
+        delay = 0.2
+        while not self.closed:
+            if await self.reload():
+                delay = 0.2
+                while self.current is not None:
+                    await self.current.gone.wait()
+                    self._forget_dead()
+            else:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, BACKOFF_MAX)
+
+    def _forget_dead(self) -> None:
+        if self.current is not None and self.current.gone.is_set():
+            self.current = None
+            self._present.clear()
+            if not self.closed:
+                logger.warning("the launcher of environment %r ended; starting another", self.config.name)
+
+    async def reload(self) -> bool:
+        """Start a new launcher and retire the present one; False when the new one did not come up (the present one stays)."""
+        async with self._loading:
+            fresh = LauncherProcess(self.config, self.on_keeper_exit)
+            try:
+                await fresh.start(self.runtime)
+            except OSError as error:
+                self._report_failure(f"{self.config.python} can't be run: {error}")
+                return False
+            if not await _ready(fresh):
+                self._report_failure("the launcher ended before it was ready; its message is in the service's log")
+                return False
+            retired, self.current = self.current, fresh
+            self._present.set()
+            self.on_catalogue(self.config.name, fresh.entries)
+            if retired is not None:
+                retired.close()
+            return True
+
+    def _report_failure(self, text: str) -> None:
+        logger.error("environment %r: %s", self.config.name, text)
+        if self.current is None:
+            self.on_catalogue(self.config.name, [_broken(module, text) for module in self.config.modules])
+
+    async def launcher(self, timeout: float) -> LauncherProcess:
+        """The present launcher, waiting up to ``timeout`` seconds for one. Raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            while self.current is None or self.current.gone.is_set():
+                self._forget_dead()
+                await self._present.wait()
+        return self.current
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a launch would be taken at once."""
+        return self.current is not None and not self.current.gone.is_set()
+
+    def close(self) -> None:
+        """Let the launcher end and start no other."""
+        self.closed = True
+        if self.current is not None:
+            self.current.close()
+
+
+async def _ready(launcher: LauncherProcess) -> bool:
+    waits = [asyncio.ensure_future(event.wait()) for event in (launcher.ready, launcher.gone)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return launcher.ready.is_set() and not launcher.gone.is_set()
+
+
+def _broken(module: str, error: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": module, "module": module, "kind": "module", "doc": "", "signature": ""}
+    return entry | {"parameters": {}, "preloaded": False, "error": error, "source": None, "warnings": []}

@@ -1,0 +1,55 @@
+"""From what is on disk to what is in the record: journal entries to events, run folders to processes. Nothing here does I/O."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from app import lifecycle
+from app.lifecycle import Event, Process, Transition
+from app.supervisor.evidence import Evidence
+from procdeck.run_folder import Entry
+
+
+def event_of_entry(entry: Entry) -> Event:
+    """The event that a journal entry tells. Raises KeyError, ValueError when it is not an entry."""
+    at = datetime.fromisoformat(entry["at"]).astimezone(UTC)
+    return Event(entry["event"], at, entry["actor"], entry.get("reason"), entry.get("data") or {}, entry["seq"])
+
+
+def process_of_spec(spec: Mapping[str, Any]) -> Process:
+    """A process as it is right after its creation. Raises KeyError, ValueError when ``spec`` is not a launch spec."""
+    return Process(
+        id=spec["id"],
+        number=spec["number"],
+        name=spec["name"],
+        target=spec["target"],
+        environment=spec["environment"],
+        kind=spec["kind"],
+        spec=dict(spec),
+        created_at=datetime.fromisoformat(spec["created_at"]),
+        requested_by=spec["requested_by"],
+        daemon=spec["daemon"],
+        labels=spec["labels"],
+        origin_id=spec["origin_id"],
+        idempotency_key=spec["idempotency_key"],
+        request_hash=spec["request_hash"],
+        seq=1,
+    )
+
+
+def process_of_folder(spec: Mapping[str, Any], evidence: Evidence) -> tuple[Process, list[Transition]]:
+    """The process of a run folder that the record does not know, with its history.
+
+    What neither spec nor journal tell (when it was queued and handed to a launcher) gets the time of its creation. Raises KeyError, ValueError, TypeError, IllegalTransition
+    when the folder's files are not ours.
+    """
+    process = process_of_spec(spec)
+    transitions = [lifecycle.created(process)]
+    events = [event_of_entry(entry) for entry in evidence.entries]
+    if evidence.is_claimed:
+        requested = (("queued", process.requested_by), ("starting", lifecycle.SERVICE))
+        events[:0] = [Event(kind, process.created_at, actor) for kind, actor in requested]
+    for event in events:
+        process, transition = lifecycle.apply(process, event)
+        transitions.append(transition)
+    return process, transitions

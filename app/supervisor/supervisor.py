@@ -1,0 +1,810 @@
+"""The supervisor: launches processes, follows what their keepers tell, and answers for their state.
+
+All state of processes that are not over is held here, in one thread and changed without waiting in between, so that no two changes can race. What happens to
+a process is applied to it at once (`app.lifecycle`), saved in the group commit of the writer, and only then published and answered: nobody is told what a
+crash could take back.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import json
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import uuid_utils
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import arguments, lifecycle
+from app.db.store import RecordedEvent, Stale, Store, delete_process, insert_process, save
+from app.db.writer import WriterClosed
+from app.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
+from app.lifecycle import Event, Process, Transition
+from app.metrics import Metrics
+from app.settings import OnExit, Settings
+from app.supervisor.broadcaster import Broadcaster, Published
+from app.supervisor.catalogue import Catalogue
+from app.supervisor.connection import KeeperConnection
+from app.supervisor.engine import LocalEngine, NotStarted
+from app.supervisor.evidence import Evidence
+from app.supervisor.launchers import LauncherConfig
+from app.supervisor.pulse import Pulse
+from app.supervisor.recovery import event_of_entry, process_of_folder, process_of_spec
+from procdeck.protocol import Message
+from procdeck.states import ACTIVE, IllegalTransition, State
+
+logger = logging.getLogger("procdeck.supervisor")
+
+RECONCILE_EVERY = 3.0
+"""Seconds between two comparisons of the record with the run folders."""
+ANSWER_WITHIN = 5.0
+"""Seconds that a keeper may take to carry out a command."""
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A request to launch a target; the fields of ``POST /processes``. Durations are seconds."""
+
+    target: str
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    name: str | None = None
+    daemon: bool | None = None
+    start: bool = True
+    start_method: str = "fork"
+    timeout: float | None = None
+    grace: float | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    log_level: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    leftovers: str = "end"
+    origin_id: str | None = None
+
+
+@dataclass(eq=False)
+class Live:
+    """A process that is not over, and what is known of it beyond its record."""
+
+    process: Process
+    saved: Process
+    unsaved: list[Transition] = field(default_factory=list)
+    saving: bool = False
+    is_new: bool = False
+    is_launching: bool = False
+    changed: Pulse = field(default_factory=Pulse)
+    sample: JSON | None = None
+    log_grew: Pulse = field(default_factory=Pulse)
+    log_readers: int = 0
+    requests: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+    answered: list[int] = field(default_factory=list)
+
+
+class Supervisor:
+    """Our side of all keepers. Made by `create_app`, which starts and stops it with the service."""
+
+    def __init__(
+        self, settings: Settings, store: Store, configs: Sequence[LauncherConfig], metrics: Metrics
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.catalogue = Catalogue(settings.commands)
+        self.engine = LocalEngine(settings, configs, self, self._on_catalogue, self._on_keeper_exit)
+        self.broadcaster = Broadcaster(self._recall, store.last_event_id())
+        self.catalogue_changed = Pulse()
+        self.stopping = False
+        self.metrics = metrics
+        self._numbers = itertools.count(store.last_number() + 1)
+        self._requests = itertools.count(1)
+        self._live: dict[str, Live] = {}
+        self._waiting: deque[Live] = deque()
+        self._keys: dict[str, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._burying: set[str] = set()
+
+    # --- life of the service ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Adopt what lives, learn what ended meanwhile, start the launchers. Raises `app.errors.StartupError`."""
+        await self._import_folders()
+        for process in await asyncio.to_thread(self.store.active):
+            if process.state is not State.CREATED:
+                self._live[process.id] = Live(process, process)
+        await self.engine.start()
+        await self._reconcile()
+        self._spawn(self._keep_reconciling())
+
+    async def _import_folders(self) -> None:
+        """Take into the record the run folders that it does not know: of a database that was lost, or is older than they are."""
+        known = await asyncio.to_thread(self.store.ids)
+        unknown = sorted(set(await asyncio.to_thread(self.engine.process_ids)) - known)
+        for process_id in unknown:
+            try:
+                spec, evidence = await asyncio.to_thread(self._read_folder, process_id)
+                process, transitions = process_of_folder(spec, evidence)
+                await self.store.writer.run(partial(insert_process, process=process, transitions=transitions))
+            except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError) as error:
+                logger.error("the run folder %s can't be taken into the record and is left as it is: %s", process_id, error)
+            else:
+                logger.info("took %s (%s) into the record from its run folder", process.name, process_id)
+        if unknown:
+            self._numbers = itertools.count(await asyncio.to_thread(self.store.last_number) + 1)
+
+    def _read_folder(self, process_id: str) -> tuple[Mapping[str, Any], Evidence]:
+        return self.engine.spec(process_id), self.engine.examine(process_id)
+
+    def stop_launching(self) -> None:
+        """The service is about to end: take no more launches and end every stream."""
+        self.stopping = True
+        self.broadcaster.close()
+        for live in self._live.values():
+            live.log_grew.fire()
+            live.changed.fire()
+
+    async def shut_down(self, hurry: asyncio.Event) -> None:
+        """Do what ``on_exit`` says about the processes that are alive, then let go of keepers and launchers; ``hurry`` cuts the waiting short."""
+        self.stopping = True
+        deadline = self.settings.shutdown_timeout
+        if self.settings.on_exit is OnExit.TERMINATE:
+            deadline += self.settings.grace
+        await self._end_for_exit()
+        waited_for = self._awaited_at_exit()
+        if waited_for:
+            names = ", ".join(live.process.name for live in waited_for[:10]) + (" …" if len(waited_for) > 10 else "")
+            logger.warning("waiting up to %g s for %d process(es): %s", deadline, len(waited_for), names)
+            await _first(self._all_over(waited_for), hurry.wait(), asyncio.sleep(deadline))
+        left = [live for live in self._live.values() if live.process.is_alive]
+        if left:
+            logger.warning("%d process(es) go on without the service; the next start adopts them", len(left))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.engine.close()
+
+    async def _end_for_exit(self) -> None:
+        """Daemonic processes end with the service; the others only if the settings say so."""
+        everybody = self.settings.on_exit is OnExit.TERMINATE
+        ends = [live for live in self._live.values() if everybody or live.process.daemon]
+        reason = "the service is ending"
+        asks = (
+            self.end(live.process.id, "terminate", lifecycle.SERVICE, grace=self._grace(live), reason=reason, tree=True)
+            for live in ends
+        )
+        await asyncio.gather(*asks, return_exceptions=True)
+
+    def _grace(self, live: Live) -> float:
+        return min(float(live.process.spec["grace"]), self.settings.grace)
+
+    def _awaited_at_exit(self) -> list[Live]:
+        waits = self.settings.on_exit is not OnExit.LEAVE
+        return [live for live in self._live.values() if not live.process.is_over and (waits or live.process.daemon)]
+
+    async def _all_over(self, lives: Iterable[Live]) -> None:
+        for live in lives:
+            while not live.saved.is_over:
+                await live.changed.wait()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` in the background; it ends at the latest with the service."""
+        self._own(asyncio.create_task(work))
+
+    def _own(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- launching --------------------------------------------------------------------------------------------------------------
+
+    async def create(self, launch: Launch, actor: str, key: str | None = None) -> tuple[Process, bool]:
+        """Create a process, and start it unless told otherwise; (the process, False when the idempotency key gave one made before).
+
+        Returns when the process runs, or after some seconds when it waits for its launcher. Raises Invalid (422) naming the fields, NotFound for an
+        unknown target, Conflict for a broken one, Unavailable while the service ends.
+        """
+        if key is None:
+            return await self._create(launch, actor, None, None), True
+        digest = _digest(launch)
+        lock = self._keys.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                before = await asyncio.to_thread(self.store.get_by_idempotency_key, key)
+                if before is None:
+                    return await self._create(launch, actor, key, digest), True
+        finally:
+            if not lock.locked():
+                self._keys.pop(key, None)
+        if before.request_hash != digest:
+            field = {"field": "Idempotency-Key", "message": f"was used for process {before.id} with another request"}
+            raise Invalid("This Idempotency-Key belongs to another request.", errors=[field])
+        return self._present(before), False
+
+    async def _create(self, launch: Launch, actor: str, key: str | None, digest: str | None) -> Process:
+        if self.stopping:
+            raise Unavailable("The service is ending; it takes no launches.")
+        entry = self._launchable(launch)
+        began = asyncio.get_running_loop().time()
+        live = self._new(launch, entry, actor, key, digest)
+        # Shielded: a client that hangs up must not leave half a launch.
+        await asyncio.shield(self._own(asyncio.create_task(self._bring_up(live, launch.start))))
+        if launch.start:
+            self.metrics.launches.inc()
+            if await self._until_started(live):
+                self.metrics.launch_seconds.observe(asyncio.get_running_loop().time() - began)
+        return live.saved
+
+    def _launchable(self, launch: Launch) -> JSON:
+        """The catalogue entry of the target, when it can be launched with these arguments."""
+        entry = self.catalogue.get(launch.target)
+        if entry is None and self.engine.environments_not_ready():
+            raise Unavailable("The targets are still being imported.", retry_after=1)
+        if entry is None or entry["kind"] == "module":
+            detail = f"There is no target {launch.target!r}." if entry is None else str(entry["error"])
+            raise Invalid(detail, errors=[{"field": "target", "message": _unknown(launch.target, entry)}])
+        if entry.get("error"):
+            raise Conflict(f"The target {launch.target!r} can't be launched: {entry['error']}")
+        wrong = arguments.check(entry, launch.args, launch.kwargs)
+        if wrong:
+            errors = [FieldError(field=error.field, message=error.message) for error in wrong]
+            raise Invalid(f"The arguments do not fit {launch.target}{entry['signature']}.", errors=errors)
+        return entry
+
+    def _new(self, launch: Launch, entry: JSON, actor: str, key: str | None, digest: str | None) -> Live:
+        number = next(self._numbers)
+        spec = self._spec(launch, entry, number, actor, key, digest)
+        process = process_of_spec(spec)
+        live = Live(process, process, is_new=True)
+        live.unsaved.append(lifecycle.created(process))
+        self._live[process.id] = live
+        return live
+
+    def _spec(
+        self, launch: Launch, entry: JSON, number: int, actor: str, key: str | None, digest: str | None
+    ) -> JSON:
+        """All that a keeper, or a service that has lost its database, needs to know of the launch."""
+        defaults = entry.get("defaults") or {}
+        daemon = defaults.get("daemon", False) if launch.daemon is None else launch.daemon
+        grace = defaults.get("grace", self.settings.grace) if launch.grace is None else launch.grace
+        class_name = entry["name"].rpartition(":")[2].rpartition(".")[2] if entry["kind"] == "process" else "Process"
+        spec = {
+            "id": str(uuid_utils.uuid7()),
+            "number": number,
+            "name": launch.name or defaults.get("name") or f"{class_name}-{number}",
+            "target": entry["name"],
+            "environment": entry["environment"],
+            "kind": entry["kind"],
+            "args": launch.args,
+            "kwargs": launch.kwargs,
+            "daemon": daemon,
+            "start_method": launch.start_method,
+            "timeout": defaults.get("timeout") if launch.timeout is None else launch.timeout,
+            "grace": grace,
+            "env": {**entry.get("env", {}), **launch.env},
+            "cwd": launch.cwd or entry.get("cwd"),
+            "log_level": launch.log_level,
+            "labels": launch.labels,
+            "leftovers": launch.leftovers,
+            "log_budget": self.settings.log_budget,
+            "origin_id": launch.origin_id,
+            "requested_by": actor,
+            "created_at": _now().isoformat(),
+            "idempotency_key": key,
+            "request_hash": digest,
+        }
+        return spec | ({"run": entry["run"]} if "run" in entry else {})
+
+    async def _bring_up(self, live: Live, start: bool) -> None:
+        """Record a new process, and launch it. It is in the record and has its folder before it can be launched: after a crash it is known."""
+        at_once = start and self._may_start(live)
+        if start:
+            self._apply(live, Event("queued", _now(), live.process.requested_by), persist=False)
+        if at_once:
+            self._apply(live, Event("starting", _now(), lifecycle.SERVICE), persist=False)
+        try:
+            await asyncio.gather(self._insert(live), asyncio.to_thread(self.engine.create, live.process))
+        except (OSError, SQLAlchemyError) as error:
+            self._live.pop(live.process.id, None)
+            await self._undo(live)
+            raise Unavailable(f"The launch could not be recorded, so nothing was started: {error}") from error
+        if at_once:
+            self._spawn(self._launch(live))
+        elif start:
+            self._enqueue(live)
+        else:
+            self._live.pop(live.process.id, None)
+
+    async def _undo(self, live: Live) -> None:
+        with contextlib.suppress(OSError, SQLAlchemyError, WriterClosed):
+            await self.store.writer.run(partial(delete_process, process_id=live.process.id))
+            await asyncio.to_thread(self.engine.delete, live.process.id)
+
+    async def _insert(self, live: Live) -> None:
+        process, transitions = live.process, live.unsaved
+        live.unsaved = []
+        job = partial(insert_process, process=process, transitions=transitions)
+        ids = await self.store.writer.run(job)
+        live.is_new = False
+        self._committed(live, process, transitions, ids)
+
+    def _may_start(self, live: Live) -> bool:
+        return not self._waiting and self._has_room() and self.engine.is_ready(live.process.environment)
+
+    def _has_room(self) -> bool:
+        most = self.settings.max_processes
+        return most == 0 or sum(live.process.is_alive for live in self._live.values()) < most
+
+    def _enqueue(self, live: Live) -> None:
+        self._waiting.append(live)
+        self._spawn(self._start_when_ready(live))
+
+    async def _start_when_ready(self, live: Live) -> None:
+        try:
+            await self.engine.wait_ready(live.process.environment)
+        except NotStarted as error:
+            self._fail(live, str(error))
+            return
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        """Start queued processes in their order while there is room and a launcher for the next."""
+        while self._waiting and self._has_room() and not self.stopping:
+            live = self._waiting[0]
+            if live.process.state is State.QUEUED:
+                if not self.engine.is_ready(live.process.environment):
+                    return
+                self._apply(live, Event("starting", _now(), lifecycle.SERVICE))
+                self._spawn(self._launch(live))
+            self._waiting.popleft()
+
+    async def _launch(self, live: Live) -> None:
+        live.is_launching = True
+        try:
+            await self.engine.launch(live.process)
+        except NotStarted as error:
+            self._fail(live, str(error))
+        finally:
+            live.is_launching = False
+
+    def _fail(self, live: Live, reason: str) -> None:
+        if live.process.state in (State.QUEUED, State.STARTING):
+            error = {"type": "NotStarted", "message": reason, "traceback": ""}
+            data = {"error": error, "message": reason}
+            self._apply(live, Event("not_started", _now(), lifecycle.SERVICE, reason, data))
+
+    async def start_process(self, process_id: str, actor: str) -> Process:
+        """Start a process that was only created. Raises NotFound, Conflict (409) unless it is created."""
+        process = await self.get(process_id)
+        if process.state is not State.CREATED:
+            raise Conflict(f"{process.name} can't be started: it is {process.state}.")
+        if self.stopping:
+            raise Unavailable("The service is ending; it takes no launches.")
+        live = self._live.setdefault(process_id, Live(process, process))
+        if live.process.state is not State.CREATED:
+            raise Conflict(f"{process.name} can't be started: it is {live.process.state}.")
+        self._apply(live, Event("queued", _now(), actor))
+        self._enqueue(live)
+        await self._until_started(live)
+        return live.saved
+
+    async def _until_started(self, live: Live) -> bool:
+        """Wait until it runs, or can't be started, or some seconds have passed; whether it was in time."""
+        try:
+            async with asyncio.timeout(self.settings.start_timeout):
+                await self._wait_until(live, lambda process: process.state not in (State.QUEUED, State.STARTING))
+        except TimeoutError:
+            return False
+        return True
+
+    async def relaunch(self, process_id: str, actor: str) -> Process:
+        """Launch a new process with the same spec. Raises as `create`."""
+        process = await self.get(process_id)
+        spec = process.spec
+        kept = ("target", "args", "kwargs", "daemon", "start_method", "timeout", "grace", "cwd", "log_level", "labels")
+        name = None if process.name.endswith(f"-{process.number}") else process.name
+        same = {name: spec[name] for name in kept} | {"env": spec["env"], "leftovers": spec["leftovers"]}
+        launch = Launch(**same, name=name, origin_id=process.id)
+        return (await self.create(launch, actor))[0]
+
+    # --- asking -----------------------------------------------------------------------------------------------------------------
+
+    async def get(self, process_id: str) -> Process:
+        """The process as recorded, with progress as last told. Raises NotFound."""
+        live = self._live.get(process_id)
+        if live is not None and not live.is_new:
+            return live.saved
+        process = await asyncio.to_thread(self.store.get, process_id)
+        if process is None:
+            raise NotFound(f"There is no process {process_id!r}.")
+        return process
+
+    def sample(self, process_id: str) -> JSON | None:
+        """The last measurement of a living process: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes, threads, state."""
+        live = self._live.get(process_id)
+        return live.sample if live else None
+
+    def is_reachable(self, process_id: str) -> bool:
+        """Whether the process's keeper is connected now."""
+        return self.engine.is_connected(process_id)
+
+    def _present(self, process: Process) -> Process:
+        live = self._live.get(process.id)
+        return live.saved if live is not None and not live.is_new else process
+
+    def refresh(self, processes: Iterable[Process]) -> list[Process]:
+        """The same processes with what has been told since they were read from the record (progress)."""
+        return [self._present(process) for process in processes]
+
+    def alive_count(self) -> int:
+        """How many processes are alive."""
+        return sum(live.process.is_alive for live in self._live.values())
+
+    async def join(self, process_id: str, timeout: float | None) -> Process:
+        """Wait until the process is over or ``timeout`` seconds have passed; the process either way. Raises NotFound, Conflict when never started."""
+        process = await self.get(process_id)
+        if process.state is State.CREATED:
+            raise Conflict(f"{process.name} can't be joined: it was never started.")
+        live = self._live.get(process_id)
+        if live is None:
+            return await self.get(process_id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._wait_until(live, lambda process: process.is_over or self.stopping)
+        return live.saved
+
+    async def _wait_until(self, live: Live, is_so: Callable[[Process], bool]) -> None:
+        while not is_so(live.saved):
+            await live.changed.wait()
+
+    # --- ending -----------------------------------------------------------------------------------------------------------------
+
+    async def end(
+        self,
+        process_id: str,
+        action: str,
+        actor: str,
+        *,
+        grace: float | None = None,
+        reason: str | None = None,
+        tree: bool = False,
+    ) -> Process:
+        """stop, terminate, kill or interrupt; the process once the request is recorded and the signal sent.
+
+        Raises NotFound, Conflict (409) when it was never started or is over, Unavailable when its keeper can't be reached.
+        """
+        live = await self._to_be_commanded(process_id)
+        if live.process.state is State.QUEUED:
+            data = {"action": action, "error": None}
+            self._apply(live, Event("not_started", _now(), actor, reason, data))
+            await self._wait_until(live, lambda process: process.is_over)
+            return live.saved
+        fields = {"action": action, "actor": actor, "grace": grace, "reason": reason, "tree": tree}
+        return await self._command(live, "end", fields)
+
+    async def signal(self, process_id: str, name: str, actor: str, *, reason: str | None, tree: bool) -> Process:
+        """Send a signal by its name; see `end` for what it raises."""
+        live = await self._to_be_commanded(process_id)
+        return await self._command(live, "signal", {"signal": name, "actor": actor, "reason": reason, "tree": tree})
+
+    async def _to_be_commanded(self, process_id: str) -> Live:
+        process = await self.get(process_id)
+        live = self._live.get(process_id)
+        if process.state is State.CREATED and (live is None or live.process.state is State.CREATED):
+            raise Conflict(f"{process.name} was never started.")
+        if live is None or live.process.is_over:
+            process = live.process if live else process
+            raise Conflict(f"{process.name} is over already: {process.outcome}.")
+        return live
+
+    async def _command(self, live: Live, type_: str, fields: JSON) -> Process:
+        """Send a command to the keeper and wait until what it did is recorded."""
+        request = next(self._requests)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        live.requests[request] = answer
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                while not self.engine.send(live.process.id, type_, request=request, **fields):
+                    if live.process.is_over:
+                        raise Conflict(f"{live.process.name} is over already: {live.process.outcome}.")
+                    await live.changed.wait(0.2)  # its keeper is starting, or on its way back to us
+                await answer
+        except TimeoutError:
+            raise Unavailable(f"The keeper of {live.process.name} does not answer.", retry_after=5) from None
+        finally:
+            live.requests.pop(request, None)
+        return live.saved
+
+    async def delete(self, process_id: str) -> None:
+        """Remove the record and the run folder. Raises NotFound, Conflict (409) while it is alive or waits to be."""
+        process = await self.get(process_id)
+        live = self._live.get(process_id)
+        if process.state in ACTIVE or (live is not None and not live.saved.is_over):
+            raise Conflict(f"{process.name} can't be deleted: it is {process.state}.")
+        await self.store.writer.run(partial(delete_process, process_id=process_id))
+        self._live.pop(process_id, None)
+        await asyncio.to_thread(self.engine.delete, process_id)
+
+    # --- what keepers tell ------------------------------------------------------------------------------------------------------
+
+    def keeper_connected(self, connection: KeeperConnection, hello: Message) -> None:
+        """A keeper is there, anew or again."""
+        self.engine.connected(connection)
+        process_id = connection.process_id or ""
+        live = self._live.get(process_id)
+        if live is None:
+            return
+        self._take_news(live, hello)
+        last = hello.get("last_entry")
+        if last is not None and last["seq"] == live.process.journal_seq + 1:
+            self._take_entry(live, last)
+        if hello["journal_seq"] > live.process.journal_seq:
+            self._spawn(self._catch_up(live))
+        if live.log_readers:
+            self.engine.watch_log(process_id, True)
+        live.changed.fire()
+
+    def keeper_said(self, process_id: str, message: Message) -> None:
+        """A message of a keeper."""
+        live = self._live.get(process_id)
+        if live is None:
+            return
+        kind = message["type"]
+        if kind == "entry":
+            self._take_entry(live, message["entry"])
+        elif kind in ("sample", "progress"):
+            self._take_news(live, message)
+        elif kind == "log":
+            live.log_grew.fire()
+        elif kind == "refused":
+            self._refused(live, message)
+
+    def _take_news(self, live: Live, message: Message) -> None:
+        """Measurements and progress: shown while the process lives, recorded with its end."""
+        if message.get("sample"):
+            live.sample = message["sample"]
+        if message.get("progress"):
+            live.process = replace(live.process, progress=message["progress"])
+            live.saved = replace(live.saved, progress=message["progress"])
+
+    def _refused(self, live: Live, message: Message) -> None:
+        answer = live.requests.get(message.get("request", 0))
+        if answer is not None and not answer.done():
+            error = str(message.get("error"))
+            answer.set_exception(Invalid(f"The keeper refused: {error}", errors=[{"field": "", "message": error}]))
+
+    def keeper_gone(self, connection: KeeperConnection) -> None:
+        """A connection ended: because the keeper is done, was killed, or gave it up."""
+        if self.engine.disconnected(connection):
+            live = self._live.get(connection.process_id or "")
+            if live is not None and not live.process.is_over and not self.stopping:
+                self._spawn(self._check(live))
+
+    def _on_keeper_exit(self, process_id: str) -> None:
+        """The launcher saw a keeper end: one that never spoke is noticed at once."""
+        live = self._live.get(process_id)
+        if live is not None and not live.process.is_over and not self.engine.is_connected(process_id):
+            self._spawn(self._check(live))
+
+    def _take_entry(self, live: Live, entry: JSON) -> None:
+        if entry["seq"] > live.process.journal_seq + 1:
+            self._spawn(self._catch_up(live))
+            return
+        event = event_of_entry(entry)
+        if lifecycle.is_applied(live.process, event):
+            return
+        request = event.data.get("request")
+        if request is not None:
+            live.answered.append(request)
+        self._apply(live, event)
+
+    # --- changing and saving ----------------------------------------------------------------------------------------------------
+
+    def _apply(self, live: Live, event: Event, *, persist: bool = True) -> None:
+        """Change the process, then save it. An event that does not fit is a fault of ours or of a journal: it is logged and changes nothing."""
+        try:
+            live.process, transition = lifecycle.apply(live.process, event)
+        except IllegalTransition:
+            logger.exception("process %s: the event %r does not fit", live.process.id, event.kind)
+            return
+        live.unsaved.append(transition)
+        if persist and not live.saving and not live.is_new:
+            live.saving = True
+            self._spawn(self._persist(live))
+
+    async def _persist(self, live: Live) -> None:
+        """Save until nothing is unsaved. When the database can't take it, the next reconciliation tries again: nothing is lost, the journal has it."""
+        try:
+            while live.unsaved:
+                process, transitions, answered = live.process, live.unsaved, live.answered
+                live.unsaved, live.answered = [], []
+                expected = live.saved.seq
+                try:
+                    ids = await self.store.writer.run(_save_job(process, transitions, expected))
+                except (SQLAlchemyError, RuntimeError, Stale) as error:
+                    live.unsaved, live.answered = transitions + live.unsaved, answered + live.answered
+                    logger.error("process %s could not be saved (it will be tried again): %s", process.id, error)
+                    return
+                self._committed(live, process, transitions, ids)
+                for request in answered:
+                    answer = live.requests.get(request)
+                    if answer is not None and not answer.done():
+                        answer.set_result(None)
+        finally:
+            live.saving = False
+
+    def _committed(self, live: Live, process: Process, transitions: list[Transition], ids: Sequence[int]) -> None:
+        """What is in the record now may be told."""
+        live.saved = replace(process, progress=live.process.progress)
+        if process.is_over:
+            self._live.pop(process.id, None)
+            for answer in live.requests.values():
+                if not answer.done():
+                    answer.set_result(None)
+            live.log_grew.fire()
+            if self._waiting:
+                self._start_waiting()
+        live.changed.fire()
+        self.broadcaster.publish(
+            [Published(id_, event_text(process, row)) for id_, row in zip(ids, transitions, strict=True)]
+        )
+
+    async def _recall(self, after: int, limit: int) -> list[Published]:
+        recorded = await asyncio.to_thread(self.store.events_after, after, limit)
+        return [Published(event.id, event_text(event, event.transition)) for event in recorded]
+
+    # --- comparing record and run folders ---------------------------------------------------------------------------------------
+
+    async def _keep_reconciling(self) -> None:
+        while True:
+            await asyncio.sleep(RECONCILE_EVERY)
+            try:
+                await self._reconcile()
+            except Exception:
+                logger.exception("the comparison of record and run folders failed; it is tried again")
+
+    async def _reconcile(self) -> None:
+        """Ask the run folder of every process whose keeper is not connected; save what could not be saved before."""
+        for live in list(self._live.values()):
+            if live.unsaved and not live.saving and not live.is_new:
+                live.saving = True
+                self._spawn(self._persist(live))
+            elif live.process.state in ACTIVE and not self.engine.is_connected(live.process.id):
+                await self._check(live)
+
+    async def _catch_up(self, live: Live) -> None:
+        """Apply what the journal has and we have not."""
+        try:
+            evidence = await asyncio.to_thread(self.engine.examine, live.process.id)
+        except (OSError, ValueError) as error:
+            logger.error("the run folder of %s can't be read: %s", live.process.id, error)
+            return
+        self._replay(live, evidence)
+
+    def _replay(self, live: Live, evidence: Evidence) -> None:
+        for entry in evidence.entries:
+            if entry["seq"] == live.process.journal_seq + 1:
+                self._take_entry(live, entry)
+
+    async def _check(self, live: Live) -> None:
+        """Find out what became of a process whose keeper does not speak to us."""
+        process_id = live.process.id
+        if process_id in self._burying:
+            return
+        self._burying.add(process_id)
+        try:
+            evidence = await asyncio.to_thread(self.engine.examine, process_id)
+            self._replay(live, evidence)
+            if live.process.is_over or evidence.is_kept:
+                return
+            if evidence.is_claimed:
+                await self._bury(live)
+            elif not live.is_launching and live not in self._waiting:
+                await self._give_up(live)
+        except (OSError, ValueError) as error:
+            await self._lose(live, f"its run folder can't be read: {error}")
+        finally:
+            self._burying.discard(process_id)
+
+    async def _give_up(self, live: Live) -> None:
+        """No keeper took it: the service that was to launch it ended first."""
+        if await asyncio.to_thread(self.engine.forfeit, live.process.id):
+            self._fail(live, "the service ended before it could launch this process")
+
+    async def _bury(self, live: Live) -> None:
+        """Its keeper is dead and left no exit record. End what is left of its tree, then say that it is lost; no exit code is invented."""
+        ended = await asyncio.to_thread(self.engine.end_remains, live.process)
+        await self._lose(live, "its keeper was killed", ended=ended)
+
+    async def _lose(self, live: Live, why: str, **data: Any) -> None:
+        if live.process.state in (State.STARTING, State.RUNNING, State.STOPPING):
+            message = f"{why}; what became of the process can't be known"
+            self._apply(live, Event("lost", _now(), lifecycle.SERVICE, message, data))
+
+    # --- logs -------------------------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def log_followed(self, process_id: str) -> AsyncIterator[Live | None]:
+        """While the context lasts the keeper tells of new output; gives the process's `Live`, or None when it is over."""
+        live = self._live.get(process_id)
+        if live is None:
+            yield None
+            return
+        live.log_readers += 1
+        if live.log_readers == 1:
+            self.engine.watch_log(process_id, True)
+        try:
+            yield live
+        finally:
+            live.log_readers -= 1
+            if live.log_readers == 0:
+                self.engine.watch_log(process_id, False)
+
+    # --- targets ----------------------------------------------------------------------------------------------------------------
+
+    def _on_catalogue(self, environment: str, entries: list[JSON]) -> None:
+        self.catalogue.replace(environment, entries)
+        self.catalogue_changed.fire()
+
+    async def reload_targets(self) -> list[JSON]:
+        """Start new launchers in place of the present ones; the catalogue after that. Processes that run keep their code."""
+        await asyncio.gather(*(env.reload() for env in self.engine.environments.values()))
+        return self.catalogue.items()
+
+
+def event_text(process: Process | RecordedEvent, row: Transition) -> str:
+    """The JSON of one event of the stream: the process as it is now, and the change."""
+    of_process = process.id if isinstance(process, Process) else row.process_id
+    return json.dumps(
+        {
+            "id": of_process,
+            "number": process.number,
+            "name": process.name,
+            "target": process.target,
+            "state": process.state,
+            "outcome": process.outcome,
+            "pid": process.pid,
+            "exitcode": process.exitcode,
+            "seq": row.seq,
+            "at": row.at.isoformat(),
+            "from": row.from_state,
+            "to": row.to_state,
+            "actor": row.actor,
+            "reason": row.reason,
+        },
+        separators=(",", ":"),
+    )
+
+
+def _save_job(process: Process, transitions: list[Transition], expected: int) -> Callable[[Connection], list[int]]:
+    return lambda connection: save(connection, process, transitions, expected)
+
+
+def _digest(launch: Launch) -> str:
+    """SHA-256 of what the request says, whatever the order of its keys."""
+    text = json.dumps(asdict(launch), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _unknown(target: str, entry: JSON | None) -> str:
+    return "is not a registered target" if entry is None else "is a module that could not be imported"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _first(*works: Coroutine[Any, Any, Any]) -> None:
+    """Wait for the first of several, and cancel the others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

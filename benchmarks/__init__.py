@@ -1,0 +1,1 @@
+"""`python -m benchmarks`: Procdeck beside supervisord and Circus, in the same run on the same work."""
