@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import traceback
-from json import dumps
+from json import dumps, loads
 from multiprocessing import get_context, log_to_stderr
 from multiprocessing import process as mp_process
 from signal import SIGKILL
@@ -22,6 +22,8 @@ from procdeck import posix
 
 MAX_RESULT_BYTES = 64 * 1024
 """A return value whose JSON is longer is not kept; the record then says so."""
+MAX_LAUNCH_BYTES = 128 * 1024
+"""Of a launch that is passed to a child forked ahead of time; one packet of the channel."""
 MAX_TRACEBACK_CHARS = 32 * 1024
 
 _channel: socket | None = None
@@ -57,21 +59,23 @@ def stop_requested() -> bool:
 class ChildProcess(mp_process.BaseProcess):
     """The process that the keeper starts, a real one of multiprocessing's, under any start method.
 
-    ``launch`` is the launch spec; ``channel`` the child's end of a sequential-packet socket pair to the keeper; ``keeper_fds`` what the child must close
-    because fork copies every file descriptor, close-on-exec or not.
+    ``channel`` is the child's end of a sequential-packet socket pair to the keeper; ``keeper_fds`` is what the child must close, because fork copies every file
+    descriptor, close-on-exec or not. Without a ``launch`` (see `procdeck.keeper`) the child is forked ahead of time and waits for it on the channel.
     """
 
+    # What multiprocessing.Process has: the child's own children start as the interpreter's default says.
     _start_method = None
 
-    def __init__(self, launch: dict[str, Any], channel: socket, keeper_fds: list[int]) -> None:
-        super().__init__(name=launch["name"], daemon=launch["daemon"])
-        self.launch = launch
+    def __init__(self, channel: socket, keeper_fds: list[int], launch: dict[str, Any] | None = None) -> None:
+        super().__init__()
         self.channel = channel
         self.keeper_fds = keeper_fds
+        self.start_method = launch["start_method"] if launch else "fork"
+        self.launch: dict[str, Any] = launch or {}
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name for the way a context starts a process
-        context: Any = get_context(process_obj.launch["start_method"])
+        context: Any = get_context(process_obj.start_method)
         return context.Process._Popen(process_obj)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,12 +91,24 @@ class ChildProcess(mp_process.BaseProcess):
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
         """multiprocessing's entry to the child, under every start method: everything ours comes before it, so that its own log lines,
         its traceback and its exit codes are those of any process of multiprocessing's."""
-        _prepare(self)
+        _detach(self)
+        if not self.launch:
+            self.launch = _wait_for_launch(self.channel)
+        self._adopt(self.launch)
+        _enter(self.launch)
         return super()._bootstrap(parent_sentinel)  # type: ignore[misc,no-any-return]
+
+    def _adopt(self, launch: dict[str, Any]) -> None:
+        """Be who was asked for. The identity names the child's own children, as ``Process-7:1``."""
+        self.name = launch["name"]
+        self._config["daemon"] = launch["daemon"]  # type: ignore[attr-defined]
+        self._identity = (launch["number"],)
 
     def run(self) -> None:
         """Call the target; tell the keeper of the return value, or of the exception before it goes its way."""
         try:
+            if self.launch.get("cwd"):
+                os.chdir(self.launch["cwd"])
             result = _RUN[self.launch["kind"]](self.launch)
         except SystemExit:
             raise
@@ -103,7 +119,8 @@ class ChildProcess(mp_process.BaseProcess):
             _tell(**_bounded(result))
 
 
-def _prepare(process: ChildProcess) -> None:
+def _detach(process: ChildProcess) -> None:
+    """What every child does first, whatever it will run: a session of its own, and nothing of the keeper's left in it."""
     global _channel
     os.setsid()
     # The keeper's death must not leave an orphan that prints into a broken pipe. The keeper has one thread, so the signal means what it says
@@ -117,12 +134,25 @@ def _prepare(process: ChildProcess) -> None:
         _channel.send(b'{"type":"ready"}')
     except OSError:
         os._exit(1)
-    launch = process.launch
     _open_stdio()
+
+
+def _wait_for_launch(channel: socket) -> dict[str, Any]:
+    """The launch, when it comes. Without one there is nothing to be: the keeper has no use for this child."""
+    packet = channel.recv(MAX_LAUNCH_BYTES)
+    if not packet:
+        os._exit(0)
+    launch: dict[str, Any] = loads(packet)
+    return launch
+
+
+def _enter(launch: dict[str, Any]) -> None:
+    """The surroundings that the launch asks for."""
+    # Never used and never closed: whoever of the child's tree holds the lock file open can be told to be ours by /proc/PID/fd, even when the keeper was
+    # killed. It takes no lock.
+    os.open(f"{launch['folder']}/lock", os.O_RDONLY | os.O_CLOEXEC)
     os.environ["PROCDECK_ID"] = launch["id"]
     os.environ.update(launch.get("env") or {})
-    if launch.get("cwd"):
-        os.chdir(launch["cwd"])
     if launch.get("log_level"):
         log_to_stderr(launch["log_level"])
     gc.enable()

@@ -17,13 +17,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from json import loads
+from json import dumps, loads
 from select import POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic, sleep
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from procdeck import posix, run_folder
-from procdeck.child import ChildProcess
+from procdeck.child import MAX_LAUNCH_BYTES, ChildProcess
 from procdeck.log import LogWriter
 from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, encode
 
@@ -44,17 +44,22 @@ SERVICE = "service"
 KEEPER = "keeper"
 
 
-def keep(launch: dict[str, Any], foreign_fds: list[int]) -> NoReturn:
-    """Be the keeper of ``launch``; never returns. Called in a process just forked; ``foreign_fds`` are the launcher's own descriptors.
+def keep(orders: socket.socket, foreign_fds: list[int]) -> NoReturn:
+    """Be a keeper; never returns. Called in a process just forked, before it is known what for: the launch comes through ``orders``.
 
-    ``launch`` holds the launch spec (see `app.supervisor`), plus ``folder`` (the run folder) and ``socket`` (where the service listens).
+    So the fork, and the copying of pages that comes with the first steps after it, are over when the launch comes. ``foreign_fds`` are the launcher's own
+    descriptors. End-of-file on ``orders`` means that the launcher is gone and nothing is to be done.
     """
     code = 70  # EX_SOFTWARE of sysexits.h
     try:
-        _become_keeper(launch["folder"], foreign_fds)
-        lock_fd = run_folder.claim(launch["folder"])
-        if lock_fd is not None:
-            Keeper(launch, lock_fd).run()
+        _become_keeper(foreign_fds)
+        child = bear([orders.fileno()])
+        launch = _receive(orders)
+        if launch is not None:
+            _open_keeper_log(launch["folder"])
+            lock_fd = run_folder.claim(launch["folder"])
+            if lock_fd is not None:
+                Keeper(launch, lock_fd).run(child)
         code = 0
     except BaseException:
         _log_trouble(traceback.format_exc())
@@ -62,7 +67,7 @@ def keep(launch: dict[str, Any], foreign_fds: list[int]) -> NoReturn:
         os._exit(code)
 
 
-def _become_keeper(folder: str, foreign_fds: list[int]) -> None:
+def _become_keeper(foreign_fds: list[int]) -> None:
     """A session of its own (a Ctrl-C or a killpg meant for others must not reach it), no stdio of others, default signals."""
     os.setsid()
     gc.disable()  # collecting would touch, and so copy, every page shared with the launcher
@@ -72,12 +77,28 @@ def _become_keeper(folder: str, foreign_fds: list[int]) -> None:
     posix.reset_signals()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDWR)
-    log = os.open(f"{folder}/{run_folder.KEEPER_LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for fd, target in ((null, 0), (log, 1), (log, 2)):
-        os.dup2(fd, target)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
     os.close(null)
-    os.close(log)
     posix.prctl(posix.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _receive(orders: socket.socket) -> dict[str, Any] | None:
+    """The launch, as the launcher passes it on; None when the launcher ended first."""
+    decoder = Decoder()
+    with orders:
+        while data := orders.recv(65536):
+            for message in decoder.feed(data):
+                launch: dict[str, Any] = message["spec"]
+                return launch
+    return None
+
+
+def _open_keeper_log(folder: str) -> None:
+    log = os.open(f"{folder}/{run_folder.KEEPER_LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
 
 
 def _log_trouble(text: str) -> None:
@@ -88,14 +109,61 @@ def _log_trouble(text: str) -> None:
         return
 
 
+class Newborn(NamedTuple):
+    """A child just started, and the keeper's ends of what leads to it."""
+
+    process: ChildProcess
+    channel: socket.socket
+    stdout: int
+    stderr: int
+
+    def order(self, launch: dict[str, Any]) -> bool:
+        """Tell a child that was forked ahead of time what to be; False when it can't be told."""
+        packet = dumps(launch).encode()
+        if launch["start_method"] != "fork" or len(packet) > MAX_LAUNCH_BYTES:
+            return False
+        try:
+            self.channel.send(packet)
+        except OSError:
+            return False  # somebody killed it
+        return True
+
+    def discard(self) -> None:
+        """End a child that was told nothing: its channel's end tells it."""
+        self.channel.close()
+        os.close(self.stdout)
+        os.close(self.stderr)
+        self.process.join()
+
+
+def bear(keeper_fds: list[int], launch: dict[str, Any] | None = None) -> Newborn:
+    """Start a child, with its ends of the pipes on fds 1 and 2 of this process for as long as that takes: so every start method passes them on.
+
+    ``keeper_fds`` are the descriptors that a forked child must not keep. Raises OSError when it can't be started.
+    """
+    out, err = os.pipe(), os.pipe()
+    channel, child_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kept = [os.dup(1), os.dup(2)]
+    child = ChildProcess(child_channel, [*keeper_fds, *out, *err, channel.fileno(), *kept], launch)
+    os.dup2(out[1], 1)
+    os.dup2(err[1], 2)
+    try:
+        child.start()
+    finally:
+        os.dup2(kept[0], 1)
+        os.dup2(kept[1], 2)
+        for fd in (*kept, out[1], err[1]):
+            os.close(fd)
+        child_channel.close()
+    return Newborn(child, channel, out[0], err[0])
+
+
 class Keeper:
     """State of one keeper. `run` returns when the child is over, its tree is gone and all is told."""
 
     def __init__(self, launch: dict[str, Any], lock_fd: int) -> None:
         self.launch = launch
         self.lock_fd = lock_fd
-        self.journal = run_folder.Journal(launch["folder"])
-        self.log = LogWriter(f"{launch['folder']}/{run_folder.LOG}", launch["log_budget"])
         self.link = ServiceLink(launch["socket"])
         self.poll = poll()
         self.handlers: dict[int, Callable[[int], None]] = {}
@@ -118,22 +186,20 @@ class Keeper:
 
     # --- life -------------------------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Start the child and see it through."""
+    def run(self, child: Newborn) -> None:
+        """Make ``child`` run the launch, or start another when it can't, and see it through."""
+        # The child first, everything else while it is on its way.
+        ordered = child.order(self.launch)
+        self.journal = run_folder.Journal(self.launch["folder"])
         try:
-            self._start_child()
+            if not ordered:
+                child.discard()
+                child = bear([self.lock_fd, self.journal.fd], self.launch)
         except Exception as error:
             self._not_started(error)
             return
-        self.began = monotonic()
-        stat = posix.stat(self.pid)
-        facts = {
-            "pid": self.pid,
-            "keeper_pid": os.getpid(),
-            "start_ticks": stat.start_ticks if stat else None,
-            "boot_id": posix.boot_id(),
-        }
-        self._record("started", "launcher", None, facts)
+        self._attend(child)
+        self._record("started", "launcher", None, self._start_facts())
         self._connect()
         if self.launch.get("timeout"):
             self._after("time_limit", self.launch["timeout"], self._time_is_up)
@@ -142,41 +208,33 @@ class Keeper:
             self._turn()
         self.link.drain()
 
-    def _start_child(self) -> None:
-        """Fork, with the child's ends of the pipes on fds 1 and 2 of this process for as long as that takes: so every start method passes them on."""
-        out, err = os.pipe(), os.pipe()
-        channel, child_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def _attend(self, child: Newborn) -> None:
+        """Watch the child's end, output and channel, and the orphans to come."""
+        self.began = monotonic()
+        self.child, self.channel, self.pid = child.process, child.channel, child.process.pid or 0
+        self.log = LogWriter(f"{self.launch['folder']}/{run_folder.LOG}", self.launch["log_budget"])
         wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
-        kept = [os.dup(1), os.dup(2)]
-        # The lock's descriptor stays open in the child: whoever of its tree holds it can be told to be ours by looking at /proc/PID/fd,
-        # even when this keeper was killed. It holds no lock there; record locks are not inherited.
-        private = [self.journal.fd, *out, *err, channel.fileno(), wake_read, wake_write, *kept]
-        child = ChildProcess(self.launch, child_channel, private)
-        os.dup2(out[1], 1)
-        os.dup2(err[1], 2)
-        try:
-            child.start()
-        finally:
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            for fd in (*kept, out[1], err[1]):
-                os.close(fd)
-            child_channel.close()
-        self.child = child
-        self.channel = channel
-        self.pid = child.pid or 0
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        os.set_blocking(wake_read, False)
         self._watch(wake_read, self._on_sigchld)
-        for fd, name in ((out[0], "stdout"), (err[0], "stderr")):
+        for fd, name in ((child.stdout, "stdout"), (child.stderr, "stderr")):
             os.set_blocking(fd, False)
             self.streams[fd] = name
             self._watch(fd, self._on_output)
-        channel.setblocking(False)
-        self._watch(channel.fileno(), self._on_channel)
+        self.channel.setblocking(False)
+        self._watch(self.channel.fileno(), self._on_channel)
         self._watch_exit()
+
+    def _start_facts(self) -> dict[str, Any]:
+        stat = posix.stat(self.pid)
+        return {
+            "pid": self.pid,
+            "keeper_pid": os.getpid(),
+            "start_ticks": stat.start_ticks if stat else None,
+            "boot_id": posix.BOOT_ID,
+        }
 
     def _watch_exit(self) -> None:
         try:

@@ -17,14 +17,16 @@ import signal
 import sys
 import sysconfig
 import traceback
+from contextlib import suppress
+from errno import ECONNRESET, EPIPE
 from json import dumps, loads
 from multiprocessing import connection as _connection
 from multiprocessing import popen_fork as _popen_fork
 from multiprocessing import util as _util
 from select import POLLIN, poll
-from socket import socket
+from socket import socket, socketpair
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from procdeck import registry
 from procdeck import schema as _schema
@@ -37,15 +39,24 @@ _WARM = (_connection, _popen_fork, _util, _schema)
 Entries = list[dict[str, Any]]
 
 
+class Spare(NamedTuple):
+    """A keeper that waits for its launch, and the launcher's end of the socket pair to it."""
+
+    pid: int
+    orders: socket
+
+
+
 class Launcher:
     """State of one launcher."""
 
     def __init__(self, link: socket, config: dict[str, Any]) -> None:
         self.link = link
         self.config = config
-        self.keepers: dict[int, str] = {}
+        self.keepers: dict[int, str | None] = {}
         self.files: set[str] = set()
         self.own_fds = [link.fileno()]
+        self.spare: Spare | None = None
 
     def run(self) -> None:
         """Import, describe, then serve until the service closes the connection."""
@@ -93,6 +104,7 @@ class Launcher:
         waiter, decoder = poll(), Decoder()
         waiter.register(self.link, POLLIN)
         waiter.register(wake_read, POLLIN)
+        self._prepare_spare()
         while True:
             for fd, _ in waiter.poll():
                 if fd == wake_read:
@@ -104,29 +116,52 @@ class Launcher:
                     return
                 for message in decoder.feed(data):
                     self._on_message(message)
+            self._prepare_spare()
 
     def _on_message(self, message: Message) -> None:
         if message["type"] == "launch":
             self._launch(message["spec"])
 
     def _launch(self, spec: dict[str, Any]) -> None:
+        """Hand the launch to the keeper that waits for one, then fork the next."""
         try:
-            pid = self._fork(spec)
+            pid = self._hand_over(encode("launch", spec=spec))
         except (OSError, RuntimeError) as error:
             self._tell("not_forked", id=spec["id"], error=f"{type(error).__name__}: {error}")
             return
         self.keepers[pid] = spec["id"]
         self._tell("forked", id=spec["id"], keeper_pid=pid)
 
-    def _fork(self, spec: dict[str, Any]) -> int:
+    def _hand_over(self, order: bytes) -> int:
+        while True:
+            spare = self.spare or self._fork()
+            self.spare = None
+            try:
+                with spare.orders:
+                    spare.orders.sendall(order)
+                return spare.pid
+            except OSError as error:
+                if error.errno not in (EPIPE, ECONNRESET):
+                    raise  # else somebody killed the spare one: take a new one
+
+    def _prepare_spare(self) -> None:
+        """A keeper that is forked before it is needed has its first, costly steps behind it when it is."""
+        if self.spare is None:
+            with suppress(OSError, RuntimeError):  # the launch that needs it will tell
+                self.spare = self._fork()
+
+    def _fork(self) -> Spare:
         if thread_count() > 1:
             raise RuntimeError("the launcher has threads by now, started by a preloaded module; forking it could deadlock the child")
         sys.stdout.flush()  # what is buffered here would be written a second time by the child
         sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            keep(spec, self.own_fds)
-        return pid
+        ours, theirs = socketpair()
+        with theirs:
+            pid = os.fork()
+            if pid == 0:
+                keep(theirs, [*self.own_fds, ours.fileno()])
+        self.keepers[pid] = None
+        return Spare(pid, ours)
 
     def _reap(self) -> None:
         """Tell of keepers that ended: one killed before its first word is noticed at once."""
@@ -134,7 +169,9 @@ class Launcher:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            self._tell("keeper_exited", id=self.keepers.pop(pid, None), keeper_pid=pid, status=status)
+            process_id = self.keepers.pop(pid, None)
+            if process_id is not None:
+                self._tell("keeper_exited", id=process_id, keeper_pid=pid, status=status)
 
 
 THREADS = "importing it leaves {count} more thread(s) running: it is imported anew in each child instead of once here"

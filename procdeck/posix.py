@@ -5,6 +5,7 @@ Linux only. Names are bound at import, before any user code could replace them (
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import ctypes
 import errno
 import fcntl
@@ -201,22 +202,23 @@ def all_pids() -> Iterator[int]:
     return (int(name) for name in listdir("/proc") if name.isdigit())
 
 
-def boot_id() -> str:
-    """The kernel's random id of this boot; with it a start time in ticks names a process for good on one host."""
-    return read_file("/proc/sys/kernel/random/boot_id").decode().strip()
+BOOT_ID = read_file("/proc/sys/kernel/random/boot_id").decode().strip()
+"""The kernel's random id of this boot; with it a start time in ticks names a process for good on one host."""
+
+
+_set_handler = _signal.signal
+_get_handler = _signal.getsignal
+"""The functions in C: those of the module make an enumeration's member of every answer, for some sixty signals in each new process."""
+_RESET = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}))
 
 
 def reset_signals() -> None:
     """Default disposition for every signal, and nothing blocked: dispositions and the mask are inherited through fork.
 
-    Python itself ignores SIGPIPE and SIGXFSZ so that they become exceptions; that stays as in a new interpreter.
+    Python itself ignores SIGPIPE and SIGXFSZ so that they become exceptions; that stays as in a new interpreter, and so does KeyboardInterrupt.
     """
-    keep = {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}
-    for number in signal.valid_signals() - keep:
-        try:
-            if signal.getsignal(number) is not signal.SIG_DFL:
-                signal.signal(number, signal.SIG_DFL)
-        except (OSError, ValueError):
-            continue
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in _RESET:
+        if _get_handler(number) != _signal.SIG_DFL:
+            _set_handler(number, _signal.SIG_DFL)
+    _set_handler(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

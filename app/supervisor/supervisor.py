@@ -46,6 +46,7 @@ RECONCILE_EVERY = 3.0
 """Seconds between two comparisons of the record with the run folders."""
 ANSWER_WITHIN = 5.0
 """Seconds that a keeper may take to carry out a command."""
+_BEFORE_RUNNING = (State.CREATED, State.QUEUED, State.STARTING)
 
 JSON = dict[str, Any]
 
@@ -309,7 +310,7 @@ class Supervisor:
         if at_once:
             self._apply(live, Event("starting", _now(), lifecycle.SERVICE), persist=False)
         try:
-            await asyncio.gather(self._insert(live), asyncio.to_thread(self.engine.create, live.process))
+            await self._insert(live)
         except (OSError, SQLAlchemyError) as error:
             self._live.pop(live.process.id, None)
             await self._undo(live)
@@ -329,7 +330,12 @@ class Supervisor:
     async def _insert(self, live: Live) -> None:
         process, transitions = live.process, live.unsaved
         live.unsaved = []
-        job = partial(insert_process, process=process, transitions=transitions)
+
+        def job(connection: Connection) -> list[int]:
+            # The folder first: without one there is no row either. One thread does both, for each hand-over between threads costs more than the folder.
+            self.engine.create(process)
+            return insert_process(connection, process, transitions)
+
         ids = await self.store.writer.run(job)
         live.is_new = False
         self._committed(live, process, transitions, ids)
@@ -398,7 +404,7 @@ class Supervisor:
         """Wait until it runs, or can't be started, or some seconds have passed; whether it was in time."""
         try:
             async with asyncio.timeout(self.settings.start_timeout):
-                await self._wait_until(live, lambda process: process.state not in (State.QUEUED, State.STARTING))
+                await self._wait_until(live, lambda process: process.state not in _BEFORE_RUNNING)
         except TimeoutError:
             return False
         return True
@@ -715,7 +721,7 @@ class Supervisor:
     async def _give_up(self, live: Live) -> None:
         """No keeper took it: the service that was to launch it ended first."""
         if await asyncio.to_thread(self.engine.forfeit, live.process.id):
-            self._fail(live, "the service ended before it could launch this process")
+            self._fail(live, "the service, or its keeper, ended before it could be started")
 
     async def _bury(self, live: Live) -> None:
         """Its keeper is dead and left no exit record. End what is left of its tree, then say that it is lost; no exit code is invented."""
