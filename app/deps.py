@@ -1,6 +1,7 @@
 """What routes are given, by type: the parts that `create_app` made, and who asks.
 
-Every dependency is a coroutine function: FastAPI would run a plain one in a thread, which costs more than most requests.
+Every dependency is a coroutine function: FastAPI would run a plain one in a thread, which costs more than most
+requests.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """The life of one process, without I/O: ``(process, event) -> (process, transition)``.
 
-Events come from two places: the service itself (queued, starting, lost) and the journal that the keeper writes (started, asked, signalled,
-stopped, not_started). Facts are stored, what is shown is computed: ``is_alive``, ``signal`` and the outcome follow from them.
+Events come from two places: the service itself (queued, starting, lost) and the journal that the keeper writes
+(started, asked, signalled, stopped, not_started). Facts are stored, what is shown is computed: ``is_alive``, ``signal``
+and the outcome follow from them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ SERVICE = "service"
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The record of one launch of a target. The table `process` has the same names; times are UTC, durations seconds, sizes bytes."""
+    """The record of one launch of a target.
+
+    The table `process` has the same names; times are UTC, durations seconds, sizes bytes.
+    """
 
     id: str
     number: int
@@ -77,7 +81,10 @@ PROCESS_FIELDS = tuple(f.name for f in fields(Process))
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One row of a process's history. ``from_state == to_state`` is a note: something was done that changed no state."""
+    """One row of a process's history.
+
+    ``from_state == to_state`` is a note: something was done that changed no state.
+    """
 
     process_id: str
     seq: int
@@ -93,8 +100,8 @@ class Transition:
 class Event:
     """Something that happened to a process.
 
-    ``kind`` is one of created, queued, starting, started, asked, signalled, stopped, not_started, lost; ``data`` holds the facts of that
-    kind; ``journal_seq`` is the entry's number when it was read from a journal, else None.
+    ``kind`` is one of created, queued, starting, started, asked, signalled, stopped, not_started, lost; ``data`` holds
+    the facts of that kind; ``journal_seq`` is the entry's number when it was read from a journal, else None.
     """
 
     kind: str
@@ -138,7 +145,9 @@ def apply(process: Process, event: Event) -> tuple[Process, Transition]:
     return after, Transition(process.id, seq, event.at, process.state, to_state, event.actor, event.reason, detail)
 
 
-_SHOWN = frozenset({"pid", "action", "signal", "grace", "tree", "exitcode", "leftovers", "message", "core_dumped", "ended"})
+_SHOWN = frozenset(
+    {"pid", "action", "signal", "grace", "tree", "exitcode", "leftovers", "message", "core_dumped", "ended"}
+)
 """What of an event's facts its transition repeats; the rest (result, traceback, usage) is on the process itself."""
 
 Change = tuple[State, JSON]
@@ -193,7 +202,7 @@ def _stopped(process: Process, event: Event) -> Change:
     return State.EXITED, changes
 
 
-_EXIT_DETAIL = ("wait_status", "rusage", "leftovers", "core_dumped", "log_dropped_bytes", "result_omitted", "ended_by_keeper")
+_EXIT_DETAIL = ("wait_status", "rusage", "leftovers", "core_dumped", "log_bytes", "log_dropped_bytes", "result_omitted")
 
 
 def _not_started(process: Process, event: Event) -> Change:

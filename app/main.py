@@ -54,14 +54,18 @@ def _openapi(app: FastAPI) -> dict[str, object]:
     return app.openapi_schema
 
 
-_DESCRIPTION = "Launch registered Python functions as child processes and watch over them. Errors are problem details (RFC 9457)."
+_DESCRIPTION = (
+    "Launch registered Python functions as child processes and watch over them. Errors are problem details (RFC 9457)."
+)
 
 
 @asynccontextmanager
-async def running(settings: Settings, hurry: asyncio.Event) -> AsyncIterator[tuple[ASGIApp, Parts]]:
-    """The service as an ASGI application behind its door, with everything it needs running; ``settings.port`` is the port really listened on.
+async def running(settings: Settings, hurry: asyncio.Event, open_files: int) -> AsyncIterator[tuple[ASGIApp, Parts]]:
+    """The service as an ASGI application behind its door, with everything it needs running; ``settings.port`` is the
+    port really listened on.
 
-    On leaving, processes are treated as ``on_exit`` says; ``hurry`` cuts the waiting for them short. Raises `app.errors.StartupError`.
+    On leaving, processes are treated as ``on_exit`` says; ``hurry`` cuts the waiting for them short. ``open_files`` is
+    the limit of descriptors that processes get. Raises `app.errors.StartupError`.
     """
     token = load_token(settings.data_dir)
     store = await asyncio.to_thread(Store.open, settings.record_url)
@@ -75,7 +79,7 @@ async def running(settings: Settings, hurry: asyncio.Event) -> AsyncIterator[tup
             no_auth=settings.no_auth,
         )
         default_targets = (str(resource_dir("examples")),)
-        supervisor = Supervisor(settings, store, configs(settings, default_targets), metrics)
+        supervisor = Supervisor(settings, store, configs(settings, default_targets, open_files), metrics)
         await supervisor.start()
         app = create_app()
         app.state.parts = parts = Parts(settings, store, supervisor, auth, metrics)

@@ -13,7 +13,8 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         registry = self._registry
-        self._processes = Gauge("procdeck_processes", "Processes in the record.", ["state", "outcome"], registry=registry)
+        self._states = Gauge("procdeck_processes", "Processes in the record.", ["state"], registry=registry)
+        self._outcomes = Gauge("procdeck_processes_over", "Processes that are over.", ["outcome"], registry=registry)
         self.launches = Counter("procdeck_launches", "Processes launched since the service started.", registry=registry)
         self.launch_seconds = Histogram(
             "procdeck_launch_seconds",
@@ -23,15 +24,15 @@ class Metrics:
         )
         self.log_bytes = Counter("procdeck_log_bytes", "Bytes that keepers appended to logs.", registry=registry)
         self.sse_clients = Gauge("procdeck_sse_clients", "Open event streams.", ["stream"], registry=registry)
-        self.keepers = Gauge("procdeck_keepers_connected", "Keepers that are connected to the service.", registry=registry)
+        self.keepers = Gauge(
+            "procdeck_keepers_connected", "Keepers that are connected to the service.", registry=registry
+        )
 
-    def render(self, counts: dict[tuple[State, Outcome | None], int], keepers: int) -> bytes:
+    def render(self, states: dict[State, int], outcomes: dict[Outcome, int], keepers: int) -> bytes:
         """The page, with the processes as counted in the record."""
         self.keepers.set(keepers)
         for state in State:
-            outcomes: tuple[Outcome | None, ...] = tuple(Outcome) if state is State.EXITED else (None,)
-            if state is State.LOST:
-                outcomes = (Outcome.LOST,)
-            for outcome in outcomes:
-                self._processes.labels(state, outcome or "").set(counts.get((state, outcome), 0))
+            self._states.labels(state).set(states.get(state, 0))
+        for outcome in Outcome:
+            self._outcomes.labels(outcome).set(outcomes.get(outcome, 0))
         return generate_latest(self._registry)

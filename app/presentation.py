@@ -1,4 +1,7 @@
-"""How a process is shown: the fields of the contract, and the sentence that explains its end. Computed from facts, stored nowhere."""
+"""How a process is shown: the fields of the contract, and the sentence that explains its end.
+
+Computed from facts, stored nowhere.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +22,10 @@ _NO_TRACEBACK = "Python prints no traceback for it unless faulthandler is on"
 
 
 def view(process: Process, sample: JSON | None = None) -> JSON:
-    """The process as the contract has it; ``sample`` is the last measurement while it lives. Times are ISO 8601 in UTC, durations seconds, sizes bytes."""
+    """The process as the contract has it; ``sample`` is the last measurement while it lives.
+
+    Times are ISO 8601 in UTC, durations seconds, sizes bytes.
+    """
     live = sample or {}
     return {
         "id": process.id,

@@ -29,7 +29,8 @@ BACKLOG = 1024
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server without its signal handling, which would end the process by the signal before the service has let go of its processes."""
+    """uvicorn's server without its signal handling, which would end the process by the signal before the service has
+    let go of its processes."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -45,7 +46,7 @@ def serve(settings: Settings) -> int:
     lock = lock_data_folder(settings.data_dir)
     listener = _listen(settings)
     settings = replace(settings, port=listener.getsockname()[1])
-    _raise_file_limit()
+    open_files = _raise_file_limit()
     config = uvicorn.Config(
         _not_yet,
         log_config=None,
@@ -59,7 +60,7 @@ def serve(settings: Settings) -> int:
     )
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_run(settings, config, listener))
+            runner.run(_run(settings, config, listener, open_files))
     finally:
         (settings.data_dir / ADDRESS).unlink(missing_ok=True)
         listener.close()
@@ -71,9 +72,9 @@ async def _not_yet(scope: object, receive: object, send: object) -> None:
     raise AssertionError("replaced before the server starts")
 
 
-async def _run(settings: Settings, config: uvicorn.Config, listener: socket.socket) -> None:
+async def _run(settings: Settings, config: uvicorn.Config, listener: socket.socket, open_files: int) -> None:
     hurry = asyncio.Event()
-    async with running(settings, hurry) as (app, parts):
+    async with running(settings, hurry, open_files) as (app, parts):
         config.app = app
         server = Server(config)
         _handle_signals(server, parts, hurry)
@@ -84,7 +85,8 @@ async def _run(settings: Settings, config: uvicorn.Config, listener: socket.sock
 
 
 def _handle_signals(server: Server, parts: Parts, hurry: asyncio.Event) -> None:
-    """The first SIGTERM or SIGINT ends the streams and then the server; a second one skips the waiting for processes."""
+    """The first SIGTERM or SIGINT ends the streams and then the server; a second one skips the waiting for
+    processes."""
 
     def on_signal() -> None:
         if server.should_exit:
@@ -149,8 +151,9 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _raise_file_limit() -> None:
-    """As many descriptors as we may have: each keeper and each stream takes one. Launchers get the old limit back, see `app.supervisor.launchers`."""
+def _raise_file_limit() -> int:
+    """As many descriptors as we may have, for each keeper and each stream takes one; the limit that was in force, which
+    launchers give their processes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    os.environ.setdefault("PROCDECK_NOFILE", str(soft))
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft

@@ -1,7 +1,7 @@
 """The child: between the keeper's fork and the target, and what a target may call while it runs.
 
-`progress` and `stop_requested` are the two calls for user code; both do nothing, harmlessly, outside a process of Procdeck, so that a function can be tested or
-run by hand as it is.
+`progress` and `stop_requested` are the two calls for user code; both do nothing, harmlessly, outside a process of
+Procdeck, so that a function can be tested or run by hand as it is.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ _channel: socket | None = None
 
 
 def progress(fraction: float, message: str = "") -> None:
-    """Tell how far the work is: ``fraction`` from 0 to 1 (values outside are moved to the nearer end), and a short text.
+    """Tell how far the work is: ``fraction`` from 0 to 1 (values outside are moved to the nearer end), and a short
+    text.
 
-    Never blocks: when the keeper is behind, this report is dropped and a later one tells. Raises ValueError when ``fraction`` is not a number.
+    Never blocks: when the keeper is behind, this report is dropped and a later one tells. Raises ValueError when
+    ``fraction`` is not a number.
     """
     if math.isnan(fraction):
         raise ValueError("the fraction must be a number from 0 to 1")
@@ -46,7 +48,10 @@ def progress(fraction: float, message: str = "") -> None:
 
 
 def stop_requested() -> bool:
-    """Whether somebody asked this process to stop: the poison pill. A target that loops should look now and then and return."""
+    """Whether somebody asked this process to stop: the poison pill.
+
+    A target that loops should look now and then and return.
+    """
     if _channel is None:
         return False
     try:
@@ -59,8 +64,9 @@ def stop_requested() -> bool:
 class ChildProcess(mp_process.BaseProcess):
     """The process that the keeper starts, a real one of multiprocessing's, under any start method.
 
-    ``channel`` is the child's end of a sequential-packet socket pair to the keeper; ``keeper_fds`` is what the child must close, because fork copies every file
-    descriptor, close-on-exec or not. Without a ``launch`` (see `procdeck.keeper`) the child is forked ahead of time and waits for it on the channel.
+    ``channel`` is the child's end of a sequential-packet socket pair to the keeper; ``keeper_fds`` is what the child
+    must close, because fork copies every file descriptor, close-on-exec or not. Without a ``launch`` (see
+    `procdeck.keeper`) the child is forked ahead of time and waits for it on the channel.
     """
 
     # What multiprocessing.Process has: the child's own children start as the interpreter's default says.
@@ -79,7 +85,8 @@ class ChildProcess(mp_process.BaseProcess):
         return context.Process._Popen(process_obj)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Only spawn and forkserver pickle the object; the socket then travels as multiprocessing passes file descriptors.
+        # Only spawn and forkserver pickle the object; the socket then travels as multiprocessing passes file
+        # descriptors.
         from multiprocessing.reduction import DupFd
 
         return {**self.__dict__, "channel": DupFd(self.channel.fileno()), "keeper_fds": []}
@@ -89,8 +96,8 @@ class ChildProcess(mp_process.BaseProcess):
         self.channel = socket(fileno=state["channel"].detach())
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
-        """multiprocessing's entry to the child, under every start method: everything ours comes before it, so that its own log lines,
-        its traceback and its exit codes are those of any process of multiprocessing's."""
+        """multiprocessing's entry to the child, under every start method: everything ours comes before it, so that its
+        own log lines, its traceback and its exit codes are those of any process of multiprocessing's."""
         _detach(self)
         if not self.launch:
             self.launch = _wait_for_launch(self.channel)
@@ -120,11 +127,13 @@ class ChildProcess(mp_process.BaseProcess):
 
 
 def _detach(process: ChildProcess) -> None:
-    """What every child does first, whatever it will run: a session of its own, and nothing of the keeper's left in it."""
+    """What every child does first, whatever it will run: a session of its own, and nothing of the keeper's left in
+    it."""
     global _channel
     os.setsid()
-    # The keeper's death must not leave an orphan that prints into a broken pipe. The keeper has one thread, so the signal means what it says
-    # (it comes at the death of the creating *thread*); if the keeper died before this call, sending on the channel fails.
+    # The keeper's death must not leave an orphan that prints into a broken pipe. The keeper has one thread, so the
+    # signal means what it says (it comes at the death of the creating *thread*); if the keeper died before this call,
+    # sending on the channel fails.
     posix.prctl(posix.PR_SET_PDEATHSIG, SIGKILL)
     for fd in process.keeper_fds:
         os.close(fd)
@@ -148,8 +157,8 @@ def _wait_for_launch(channel: socket) -> dict[str, Any]:
 
 def _enter(launch: dict[str, Any]) -> None:
     """The surroundings that the launch asks for."""
-    # Never used and never closed: whoever of the child's tree holds the lock file open can be told to be ours by /proc/PID/fd, even when the keeper was
-    # killed. It takes no lock.
+    # Never used and never closed: whoever of the child's tree holds the lock file open can be told to be ours by
+    # /proc/PID/fd, even when the keeper was killed. It takes no lock.
     os.open(f"{launch['folder']}/lock", os.O_RDONLY | os.O_CLOEXEC)
     os.environ["PROCDECK_ID"] = launch["id"]
     os.environ.update(launch.get("env") or {})
@@ -160,18 +169,22 @@ def _enter(launch: dict[str, Any]) -> None:
 
 
 def _open_stdio() -> None:
-    """Line-buffered UTF-8 on both streams, so that a line is in the log when it was printed, and still is when the process is killed right after.
+    """Line-buffered UTF-8 on both streams, so that a line is in the log when it was printed, and still is when the
+    process is killed right after.
 
     PYTHONUNBUFFERED would come too late: an interpreter reads it only when it starts.
     """
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115, PTH123
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115, PTH123
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
 
 
 def _reseed() -> None:
-    """Forked children share the state of every generator seeded at import. Python's own reseeds itself after a fork, numpy's does not."""
+    """Forked children share the state of every generator seeded at import.
+
+    Python's own reseeds itself after a fork, numpy's does not.
+    """
     random = sys.modules.get("numpy.random")
     if random is not None:
         random.seed()
@@ -186,7 +199,8 @@ def _call_function(launch: dict[str, Any]) -> Any:
 
 
 def _run_process(launch: dict[str, Any]) -> None:
-    """Instantiate the registered subclass here, in the child, and be it: a constructor that hangs or exits then harms nobody else."""
+    """Instantiate the registered subclass here, in the child, and be it: a constructor that hangs or exits then harms
+    nobody else."""
     from procdeck import registry, schema
 
     cls = registry.resolve(launch["target"])
@@ -238,7 +252,10 @@ def _bounded(result: Any) -> dict[str, Any]:
 
 
 def _tell(**facts: Any) -> None:
-    """To the keeper. Blocks only while the keeper is behind by a full socket buffer; a keeper that is gone is no reason to fail."""
+    """To the keeper.
+
+    Blocks only while the keeper is behind by a full socket buffer; a keeper that is gone is no reason to fail.
+    """
     if _channel is None:
         return
     try:

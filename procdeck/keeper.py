@@ -1,11 +1,12 @@
 """The keeper: one beside each process; the child's parent, and what outlives the service and the launcher.
 
-It starts the child, stamps and appends its output, writes the journal, samples the tree, enforces the time limit, carries out what the service asks,
-and ends what the child left behind. It does all of this with the service dead. One thread, one loop over poll(2), no event loop: it lives in a
-process forked from a launcher that has imported user code, so it uses only what was bound at import, before that code could patch anything, and
-ends by ``os._exit``.
+It starts the child, stamps and appends its output, writes the journal, samples the tree, enforces the time limit,
+carries out what the service asks, and ends what the child left behind. It does all of this with the service dead. One
+thread, one loop over poll(2), no event loop: it lives in a process forked from a launcher that has imported user code,
+so it uses only what was bound at import, before that code could patch anything, and ends by ``os._exit``.
 
-The order of events is a contract: an entry is on the disk before it is told to anybody, and the exit record is on the disk before the child is reaped.
+The order of events is a contract: an entry is on the disk before it is told to anybody, and the exit record is on the
+disk before the child is reaped.
 """
 
 from __future__ import annotations
@@ -38,17 +39,20 @@ DAEMON_GRACE = 15.0
 LEFTOVER_GRACE = 2.0
 SAMPLE_MIN, SAMPLE_MAX = 1.0, 8.0
 BUSY_READ = 0.001
-"""Seconds between two reads below which the child is taken to be flooding; the keeper then lets the pipe fill a little, see `_on_output`."""
+"""Seconds between two reads below which the child is taken to be flooding; the keeper then lets the pipe fill a little,
+see `_on_output`."""
 
 SERVICE = "service"
 KEEPER = "keeper"
 
 
 def keep(orders: socket.socket, foreign_fds: list[int]) -> NoReturn:
-    """Be a keeper; never returns. Called in a process just forked, before it is known what for: the launch comes through ``orders``.
+    """Be a keeper; never returns. Called in a process just forked, before it is known what for: the launch comes
+    through ``orders``.
 
-    So the fork, and the copying of pages that comes with the first steps after it, are over when the launch comes. ``foreign_fds`` are the launcher's own
-    descriptors. End-of-file on ``orders`` means that the launcher is gone and nothing is to be done.
+    So the fork, and the copying of pages that comes with the first steps after it, are over when the launch comes.
+    ``foreign_fds`` are the launcher's own descriptors. End-of-file on ``orders`` means that the launcher is gone and
+    nothing is to be done.
     """
     code = 70  # EX_SOFTWARE of sysexits.h
     try:
@@ -68,7 +72,8 @@ def keep(orders: socket.socket, foreign_fds: list[int]) -> NoReturn:
 
 
 def _become_keeper(foreign_fds: list[int]) -> None:
-    """A session of its own (a Ctrl-C or a killpg meant for others must not reach it), no stdio of others, default signals."""
+    """A session of its own (a Ctrl-C or a killpg meant for others must not reach it), no stdio of others, default
+    signals."""
     os.setsid()
     gc.disable()  # collecting would touch, and so copy, every page shared with the launcher
     for fd in foreign_fds:
@@ -137,7 +142,8 @@ class Newborn(NamedTuple):
 
 
 def bear(keeper_fds: list[int], launch: dict[str, Any] | None = None) -> Newborn:
-    """Start a child, with its ends of the pipes on fds 1 and 2 of this process for as long as that takes: so every start method passes them on.
+    """Start a child, with its ends of the pipes on fds 1 and 2 of this process for as long as that takes: so every
+    start method passes them on.
 
     ``keeper_fds`` are the descriptors that a forked child must not keep. Raises OSError when it can't be started.
     """
@@ -184,7 +190,7 @@ class Keeper:
         self.told_at = 0.0
         self.last_read = 0.0
 
-    # --- life -------------------------------------------------------------------------------------------------------------------
+    # --- life ---------------------------------------------------------------------------------------------------------
 
     def run(self, child: Newborn) -> None:
         """Make ``child`` run the launch, or start another when it can't, and see it through."""
@@ -199,6 +205,7 @@ class Keeper:
             self._not_started(error)
             return
         self._attend(child)
+        run_folder.settle(self.launch["folder"])
         self._record("started", "launcher", None, self._start_facts())
         self._connect()
         if self.launch.get("timeout"):
@@ -284,7 +291,10 @@ class Keeper:
         self.timers[name] = (monotonic() + seconds, action)
 
     def _record(self, event: str, actor: str, reason: str | None, data: dict[str, Any]) -> None:
-        """To the journal, then to the service. A full disk must not keep the keeper from its work: the service is told all the same."""
+        """To the journal, then to the service.
+
+        A full disk must not keep the keeper from its work: the service is told all the same.
+        """
         try:
             entry = self.journal.append(event, actor, reason, data)
         except OSError as error:
@@ -295,7 +305,7 @@ class Keeper:
         self.last_entry = entry
         self.link.send(encode("entry", entry=entry))
 
-    # --- output -----------------------------------------------------------------------------------------------------------------
+    # --- output -------------------------------------------------------------------------------------------------------
 
     def _on_output(self, fd: int) -> None:
         if not self._read_output(fd):
@@ -304,8 +314,8 @@ class Keeper:
             os.close(fd)
         now = monotonic()
         if now - self.last_read < BUSY_READ:
-            # A child that prints line after line would wake us for each of them, and pay for the waking. Its pipe holds far more
-            # than it can write in this time.
+            # A child that prints line after line would wake us for each of them, and pay for the waking. Its pipe holds
+            # far more than it can write in this time.
             sleep(BUSY_READ)
         self.last_read = now
         self._after_output(now)
@@ -337,12 +347,15 @@ class Keeper:
             self.link.offer(encode("log", end=self.log.end))
 
     def _drain_output(self) -> None:
-        """What the child wrote before its end. One full pipe at most from each: a descendant that goes on writing must not hold us."""
+        """What the child wrote before its end.
+
+        One full pipe at most from each: a descendant that goes on writing must not hold us.
+        """
         for fd in list(self.streams):
             self._read_output(fd)
         self.log.flush()
 
-    # --- side channel -----------------------------------------------------------------------------------------------------------
+    # --- side channel -------------------------------------------------------------------------------------------------
 
     def _on_channel(self, fd: int) -> None:
         while True:
@@ -370,7 +383,7 @@ class Keeper:
             self.progress = message
             self.link.offer(encode("progress", progress=message))
 
-    # --- the end ----------------------------------------------------------------------------------------------------------------
+    # --- the end ------------------------------------------------------------------------------------------------------
 
     def _on_exit(self, fd: int) -> None:
         if self.over:
@@ -397,8 +410,8 @@ class Keeper:
         try:
             return posix.peek_exit(self.pid)
         except ChildProcessError:
-            # Under forkserver the child is the server's. It tells the code through the sentinel's pipe, or nothing when it died:
-            # then the code is not known, and none is invented.
+            # Under forkserver the child is the server's. It tells the code through the sentinel's pipe, or nothing when
+            # it died: then the code is not known, and none is invented.
             return self._forkserver_exit()
 
     def _forkserver_exit(self) -> posix.Exit | None:
@@ -426,6 +439,7 @@ class Keeper:
             facts["max_rss_bytes"] = max(facts["max_rss_bytes"], int(usage.get("max_rss_bytes", 0)))
             spent = usage.get("user_seconds", 0.0) + usage.get("system_seconds", 0.0)
             facts["cpu_seconds"] = round(max(facts["cpu_seconds"], spent), 6)
+        facts["log_bytes"] = self.log.end
         if self.progress:
             facts["progress"] = self.progress
         if self.log.dropped_bytes:
@@ -440,7 +454,8 @@ class Keeper:
             return
 
     def _on_sigchld(self, fd: int) -> None:
-        """Reap the orphans that came to us as the subreaper; never the child, whose status is not on the disk yet (it has its own watch)."""
+        """Reap the orphans that came to us as the subreaper; never the child, whose status is not on the disk yet (it
+        has its own watch)."""
         os.read(fd, 4096)
         for pid in posix.children(os.getpid()):
             if pid != self.pid or self.over:
@@ -448,10 +463,14 @@ class Keeper:
                 if stat is not None and stat.state == "Z":
                     self._reap(pid)
 
-    # --- what is left of the tree -----------------------------------------------------------------------------------------------
+    # --- what is left of the tree -------------------------------------------------------------------------------------
 
     def _leftovers(self) -> list[int]:
-        return [pid for pid in posix.descendants(os.getpid()) if pid != self.pid and not _is_over(pid) and not _is_helper(pid)]
+        return [
+            pid
+            for pid in posix.descendants(os.getpid())
+            if pid != self.pid and not _is_over(pid) and not _is_helper(pid)
+        ]
 
     def _begin_sweep(self) -> None:
         if self.launch.get("leftovers") == "keep":
@@ -476,13 +495,16 @@ class Keeper:
                 self._after("sweep", 0.05, self._await_sweep)
 
     def _sweep_kill(self) -> None:
-        """SIGKILL until nobody is left. One that is born while we look is met in the next round; one in an uninterruptible sleep dies when it wakes."""
+        """SIGKILL until nobody is left.
+
+        One that is born while we look is met in the next round; one in an uninterruptible sleep dies when it wakes.
+        """
         left = self._leftovers()
         if left:
             self._signal_each(left, signal.SIGKILL)
             self._after("sweep", 0.02, self._sweep_kill)
 
-    # --- commands ---------------------------------------------------------------------------------------------------------------
+    # --- commands -----------------------------------------------------------------------------------------------------
 
     def _on_command(self, message: Message) -> None:
         handler = {"end": self._end, "signal": self._signal, "watch": self._watch_log}.get(message["type"])
@@ -504,7 +526,9 @@ class Keeper:
         if self.over:
             return
         action, grace = message["action"], message.get("grace")
-        act = {"stop": self._stop, "terminate": self._terminate, "kill": self._kill, "interrupt": self._interrupt}[action]
+        act = {"stop": self._stop, "terminate": self._terminate, "kill": self._kill, "interrupt": self._interrupt}[
+            action
+        ]
         facts = {"action": action, "grace": grace, "tree": bool(message.get("tree")), "request": message.get("request")}
         self.last_action = action
         self._record("asked", message["actor"], message.get("reason"), facts)
@@ -559,7 +583,9 @@ class Keeper:
 
     def _time_is_up(self) -> None:
         limit, grace = self.launch["timeout"], self.launch["grace"]
-        self._record("asked", KEEPER, f"the time limit of {limit:g} s is over", {"action": "time_limit", "grace": grace})
+        self._record(
+            "asked", KEEPER, f"the time limit of {limit:g} s is over", {"action": "time_limit", "grace": grace}
+        )
         self._signal_tree(signal.SIGTERM)
         self._after("escalate", grace, lambda: self._escalate_kill(grace))
 
@@ -574,7 +600,8 @@ class Keeper:
         self._signal_each([pid for pid in self._leftovers() if pid != self.pid], number)
 
     def _signal_each(self, pids: list[int], number: signal.Signals) -> None:
-        """To descendants that are not our children: another may reap one and its number may come back, so each is held by a pidfd first and asked again."""
+        """To descendants that are not our children: another may reap one and its number may come back, so each is held
+        by a pidfd first and asked again."""
         for pid in pids:
             try:
                 fd = os.pidfd_open(pid)
@@ -595,7 +622,7 @@ class Keeper:
         except ProcessLookupError:
             return
 
-    # --- usage ------------------------------------------------------------------------------------------------------------------
+    # --- usage --------------------------------------------------------------------------------------------------------
 
     def _sample(self) -> None:
         """Measure the tree; seldom while nothing happens, so that hundreds of idle processes cost next to nothing."""
@@ -608,7 +635,7 @@ class Keeper:
     def _measure(self) -> bool:
         return self.meter.measure(os.getpid(), [self.pid, *self._leftovers()])
 
-    # --- the service ------------------------------------------------------------------------------------------------------------
+    # --- the service --------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
         if not self.link.connect():
@@ -648,7 +675,10 @@ class Keeper:
         self.poll.modify(fd, POLLIN | POLLOUT if self.link.is_behind else POLLIN)
 
     def _disconnected(self) -> None:
-        """End-of-file, never a missed heartbeat: a service that is stopped or slow is not gone. The folder is the truth meanwhile."""
+        """End-of-file, never a missed heartbeat: a service that is stopped or slow is not gone.
+
+        The folder is the truth meanwhile.
+        """
         if self.over:
             return
         spread = os.getpid() % 16 / 64  # keepers must not all come in the same millisecond
@@ -706,7 +736,8 @@ def _is_over(pid: int) -> bool:
 
 
 def _is_helper(pid: int) -> bool:
-    """multiprocessing's own resource tracker and fork server: they ignore SIGTERM and end by themselves when those who need them are gone."""
+    """multiprocessing's own resource tracker and fork server: they ignore SIGTERM and end by themselves when those who
+    need them are gone."""
     try:
         command = posix.read_file(f"/proc/{pid}/cmdline", 4096)
     except OSError:
@@ -715,7 +746,8 @@ def _is_helper(pid: int) -> bool:
 
 
 class ServiceLink:
-    """The connection to the service: never blocks, never raises into the keeper's work, and holds back little when the service does not read."""
+    """The connection to the service: never blocks, never raises into the keeper's work, and holds back little when the
+    service does not read."""
 
     MAX_BACKLOG = 1024 * 1024
 
@@ -748,7 +780,10 @@ class ServiceLink:
         return bool(self._backlog)
 
     def send(self, frame: bytes) -> None:
-        """Send now or as soon as the service reads. With a megabyte waiting the connection is given up: the service then reads the journal."""
+        """Send now or as soon as the service reads.
+
+        With a megabyte waiting the connection is given up: the service then reads the journal.
+        """
         if self._socket is None:
             return
         self._backlog += frame
@@ -785,7 +820,8 @@ class ServiceLink:
         return self._decoder.feed(data) if data else None
 
     def drain(self) -> None:
-        """Before the keeper ends: give the service up to a second to take what waits; the journal has it in any case."""
+        """Before the keeper ends: give the service up to a second to take what waits; the journal has it in any
+        case."""
         if self._socket is None or not self._backlog:
             return
         waiter = poll()
@@ -803,7 +839,8 @@ class ServiceLink:
 
 
 def connect_unix(link: socket.socket, path: str) -> None:
-    """Connect to ``path`` even when it is longer than the 107 bytes that an address holds (unix(7)): through a descriptor of its folder."""
+    """Connect to ``path`` even when it is longer than the 107 bytes that an address holds (unix(7)): through a
+    descriptor of its folder."""
     folder, _, name = path.rpartition("/")
     fd = os.open(folder, os.O_PATH | os.O_CLOEXEC)
     try:

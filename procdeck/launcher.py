@@ -1,11 +1,14 @@
-"""The launcher: one for each environment; imports the target modules once, describes them, and forks a keeper for each launch.
+"""The launcher: one for each environment; imports the target modules once, describes them, and forks a keeper for each
+launch.
 
-``python -P -m procdeck.launcher FD CONFIG``: ``FD`` is the connected socket to the service, ``CONFIG`` a JSON object with ``path`` (folders for
-sys.path), ``modules`` (names), ``preload`` (bool) and ``import_timeout`` (seconds). It ends at the end-of-file of the socket; what it forked
-lives on. One thread and no event loop, for it forks.
+``python -P -m procdeck.launcher FD CONFIG``: ``FD`` is the connected socket to the service, ``CONFIG`` a JSON object
+with ``path`` (folders for sys.path), ``modules`` (names), ``preload`` (bool), ``import_timeout`` (seconds) and
+``open_files`` (the soft limit of descriptors for those it forks). It ends at the end-of-file of the socket; what it
+forked lives on. One thread and no event loop, for it forks.
 
-Each module is first imported in a throw-away process: one that hangs, exits or crashes the interpreter can't take the launcher down, and one that
-leaves threads behind is not imported here at all, because a fork copies the locks of threads that it does not copy.
+Each module is first imported in a throw-away process: one that hangs, exits or crashes the interpreter can't take the
+launcher down, and one that leaves threads behind is not imported here at all, because a fork copies the locks of
+threads that it does not copy.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import resource
 import signal
 import sys
 import sysconfig
 import traceback
 from contextlib import suppress
 from errno import ECONNRESET, EPIPE
+from importlib.machinery import PathFinder
 from json import dumps, loads
 from multiprocessing import connection as _connection
 from multiprocessing import popen_fork as _popen_fork
@@ -46,7 +51,6 @@ class Spare(NamedTuple):
     orders: socket
 
 
-
 class Launcher:
     """State of one launcher."""
 
@@ -72,12 +76,12 @@ class Launcher:
     def _tell(self, type_: str, **fields: Any) -> None:
         self.link.sendall(encode(type_, **fields))
 
-    # --- importing --------------------------------------------------------------------------------------------------------------
+    # --- importing ----------------------------------------------------------------------------------------------------
 
     def _load(self, name: str) -> Entries:
         """The catalogue entries of a module, having imported it here when that is safe."""
         trial = try_import(name, self.config["import_timeout"])
-        self.files.update(trial.get("files", ()))
+        self.files.update(trial.get("files", ()), source_of(name))
         if "error" in trial:
             return [_broken(name, trial["error"])]
         preload = self.config["preload"] and not trial["threads"]
@@ -91,7 +95,7 @@ class Launcher:
                 entry["warnings"] = [*entry.get("warnings", ()), THREADS.format(count=trial["threads"])]
         return entries
 
-    # --- serving ----------------------------------------------------------------------------------------------------------------
+    # --- serving ------------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         wake_read, wake_write = os.pipe()
@@ -152,7 +156,9 @@ class Launcher:
 
     def _fork(self) -> Spare:
         if thread_count() > 1:
-            raise RuntimeError("the launcher has threads by now, started by a preloaded module; forking it could deadlock the child")
+            raise RuntimeError(
+                "the launcher has threads by now, started by a preloaded module; forking it could deadlock the child"
+            )
         sys.stdout.flush()  # what is buffered here would be written a second time by the child
         sys.stderr.flush()
         ours, theirs = socketpair()
@@ -183,7 +189,8 @@ def thread_count() -> int:
 
 
 def try_import(name: str, limit: float) -> dict[str, Any]:
-    """Import ``name`` in a process of its own, at most ``limit`` seconds: ``{entries, threads, files}`` or ``{error}``."""
+    """Import ``name`` in a process of its own, at most ``limit`` seconds: ``{entries, threads, files}`` or
+    ``{error}``."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -205,7 +212,10 @@ def try_import(name: str, limit: float) -> dict[str, Any]:
 
 
 def _trial(name: str, write: int) -> NoReturn:
-    """In the throw-away process: import, describe, answer. A group of its own, so that all it started can be ended with it."""
+    """In the throw-away process: import, describe, answer.
+
+    A group of its own, so that all it started can be ended with it.
+    """
     os.setpgid(0, 0)
     try:
         answer: dict[str, Any]
@@ -214,19 +224,23 @@ def _trial(name: str, write: int) -> NoReturn:
             answer = {"entries": registry.collect(module), "threads": thread_count() - 1, "files": sorted(_own_files())}
         except Exception:
             answer = {"error": _import_traceback(), "files": sorted(_own_files())}
-        with open(write, "wb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+        with open(write, "wb") as pipe:
             pipe.write(dumps(answer).encode())
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
-        # SystemExit ends here too: the empty answer tells of it. Threads that the module left behind are not waited for.
+        # SystemExit ends here too: the empty answer tells of it. Threads that the module left behind are not waited
+        # for.
         os._exit(0 if sys.exc_info()[0] is None else 1)
 
 
 def _import_traceback() -> str:
-    """The traceback of the present exception without the frames of this file and of the import system, which say nothing of the module."""
+    """The traceback of the present exception without the frames of this file and of the import system, which say
+    nothing of the module."""
     kind, error, tb = sys.exc_info()
-    while tb is not None and ("importlib" in tb.tb_frame.f_code.co_filename or tb.tb_frame.f_code.co_filename == __file__):
+    while tb is not None and (
+        "importlib" in tb.tb_frame.f_code.co_filename or tb.tb_frame.f_code.co_filename == __file__
+    ):
         tb = tb.tb_next
     return "".join(traceback.format_exception(kind, error, tb))
 
@@ -243,6 +257,13 @@ def _read_until(fd: int, deadline: float) -> bytes | None:
                 return b"".join(pieces)
             pieces.append(piece)
     return None
+
+
+def source_of(name: str) -> list[str]:
+    """The file of the outermost package or module of ``name``, also when it can't be imported: its repair is a change
+    worth knowing."""
+    spec = PathFinder.find_spec(name.partition(".")[0])
+    return [spec.origin] if spec is not None and spec.origin is not None else []
 
 
 def _describe_status(status: int) -> str:
@@ -276,16 +297,17 @@ def _broken(name: str, error: str) -> dict[str, Any]:
 
 
 def _own_files() -> set[str]:
-    """Source files of the modules loaded that belong neither to Python nor to installed packages nor to us: those that people edit."""
+    """Source files of the modules loaded that belong neither to Python nor to installed packages nor to us: those that
+    people edit."""
     paths = sysconfig.get_paths()
-    foreign = (paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], os.path.dirname(__file__))  # noqa: PTH120
+    foreign = (paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], os.path.dirname(__file__))
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     return {file for file in files if file and file.endswith(".py") and not file.startswith(foreign)}
 
 
 def main() -> None:
     """The command ``python -m procdeck.launcher FD CONFIG``."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - any interpreter can be named in procdeck.toml
         sys.exit(f"Procdeck's runtime needs Python 3.11 or newer; this is {sys.version.split()[0]}")
     config = loads(sys.argv[2])
     link = socket(fileno=int(sys.argv[1]))
@@ -298,6 +320,8 @@ def main() -> None:
     else:
         os.environ.pop("PYTHONPATH", None)
     sys.path[:0] = config["path"]
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(config["open_files"], hard), hard))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     Launcher(link, config).run()
 

@@ -1,9 +1,10 @@
 """The log of one process: everything it wrote, stamped, in segments.
 
 A record is a line in the CRI format, as Kubernetes' container runtimes write it and log shippers read it:
-``2026-11-22T06:55:26.123456Z stdout F text``. ``F`` ends a line; ``P`` is a part of one (an over-long line, or a prompt without its newline), to be joined with what
-follows in the same stream. An **offset** is a position in the whole stream of these bytes. A segment is the file ``log/<first offset, 20 digits>.log``; the
-oldest segments go first when the log exceeds its budget, and offsets stay.
+``2026-11-22T06:55:26.123456Z stdout F text``. ``F`` ends a line; ``P`` is a part of one (an over-long line, or a prompt
+without its newline), to be joined with what follows in the same stream. An **offset** is a position in the whole stream
+of these bytes. A segment is the file ``log/<first offset, 20 digits>.log``; the oldest segments go first when the log
+exceeds its budget, and offsets stay.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ MAX_TEXT_BYTES = 64 * 1024
 class LogWriter:
     """Stamps and appends; used by the keeper, the only writer.
 
-    ``end`` is the offset behind the last record, ``dropped_bytes`` what the child wrote and no disk took. A failed write never raises: the child must not be blocked or
-    killed by a full disk, so what can't be written is counted, and the next record that can be written is preceded by one that says so.
+    ``end`` is the offset behind the last record, ``dropped_bytes`` what the child wrote and no disk took. A failed
+    write never raises: the child must not be blocked or killed by a full disk, so what can't be written is counted, and
+    the next record that can be written is preceded by one that says so.
     """
 
     def __init__(self, folder: str, budget: int) -> None:
@@ -136,7 +138,8 @@ class LogWriter:
 
 
 class Record(NamedTuple):
-    """One record: ``offset`` of its first byte, ``end`` the offset behind it, ``time`` as on disk, ``partial`` when the line goes on."""
+    """One record: ``offset`` of its first byte, ``end`` the offset behind it, ``time`` as on disk, ``partial`` when the
+    line goes on."""
 
     offset: int
     end: int
@@ -148,7 +151,8 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Whole records of a log as bytes: ``start`` is the offset of the first, ``end`` behind the last; ``data`` is empty at the log's end."""
+    """Whole records of a log as bytes: ``start`` is the offset of the first, ``end`` behind the last; ``data`` is empty
+    at the log's end."""
 
     start: int
     end: int
@@ -161,7 +165,7 @@ def segments(folder: str) -> list[tuple[int, int]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                first, dot, ending = entry.name.partition(".")
+                first, _, ending = entry.name.partition(".")
                 if ending == "log" and first.isdigit() and not entry.is_symlink():
                     found.append((int(first), entry.stat(follow_symlinks=False).st_size))
     except FileNotFoundError:
@@ -178,8 +182,8 @@ def extent(folder: str) -> tuple[int, int]:
 def read_chunk(folder: str, after: int, limit: int = 256 * 1024) -> Chunk:
     """Whole records from offset ``after`` on, at least one if there is one, about ``limit`` bytes at most.
 
-    An offset inside a record is moved to the start of the next; one in a segment that is gone, to the oldest record kept; one
-    behind the end gives nothing. Raises OSError.
+    An offset inside a record is moved to the start of the next; one in a segment that is gone, to the oldest record
+    kept; one behind the end gives nothing. Raises OSError.
     """
     parts = segments(folder)
     if not parts:
@@ -241,7 +245,10 @@ def _nth_newline_from_end(block: bytes, count: int) -> int:
 
 
 def parse(chunk: Chunk) -> Iterator[Record]:
-    """The records of a chunk. Text is decoded as UTF-8; what is not is replaced for display, the bytes on disk stay as they were written."""
+    """The records of a chunk.
+
+    Text is decoded as UTF-8; what is not is replaced for display, the bytes on disk stay as they were written.
+    """
     offset = chunk.start
     for line in chunk.data.split(b"\n")[:-1]:
         end = offset + len(line) + 1
@@ -251,7 +258,8 @@ def parse(chunk: Chunk) -> Iterator[Record]:
 
 
 def text_of(chunk: Chunk, stream: str | None = None) -> bytes:
-    """What the child wrote: the texts of the chunk's records without their stamps, of one stream or of both by arrival."""
+    """What the child wrote: the texts of the chunk's records without their stamps, of one stream or of both by
+    arrival."""
     wanted = stream.encode() if stream else None
     pieces = []
     for line in chunk.data.split(b"\n")[:-1]:

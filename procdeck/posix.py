@@ -1,6 +1,8 @@
-"""Thin wrappers around what the kernel offers and Python's `os` does not: prctl, waitid with usage, locks that can be asked about, /proc.
+"""Thin wrappers around what the kernel offers and Python's `os` does not: prctl, waitid with usage, locks that can be
+asked about, /proc.
 
-Linux only. Names are bound at import, before any user code could replace them (a module that is imported later may patch `os`).
+Linux only. Names are bound at import, before any user code could replace them (a module that is imported later may
+patch `os`).
 """
 
 from __future__ import annotations
@@ -41,9 +43,10 @@ def prctl(option: int, value: int) -> None:
 class Exit:
     """How a child ended.
 
-    ``exitcode`` is multiprocessing's: the code, or -N for signal N. ``wait_status`` is what waitpid(2) would give. ``usage`` holds the child's and
-    its awaited descendants' ``user_seconds``, ``system_seconds``, ``max_rss_bytes``, ``minor_faults``, ``major_faults``, ``blocks_in``, ``blocks_out``, ``voluntary_switches``,
-    ``involuntary_switches``; empty where the kernel's number for waitid(2) is not known to us.
+    ``exitcode`` is multiprocessing's: the code, or -N for signal N. ``wait_status`` is what waitpid(2) would give.
+    ``usage`` holds the child's and its awaited descendants' ``user_seconds``, ``system_seconds``, ``max_rss_bytes``,
+    ``minor_faults``, ``major_faults``, ``blocks_in``, ``blocks_out``, ``voluntary_switches``, ``involuntary_switches``;
+    empty where the kernel's number for waitid(2) is not known to us.
     """
 
     exitcode: int
@@ -55,8 +58,8 @@ class Exit:
 def peek_exit(pid: int) -> Exit | None:
     """How child ``pid`` ended, without reaping it; None while it runs.
 
-    The status stays with the kernel until the record of it is on disk: only then the child is reaped. waitid(2) as a system call also gives the
-    resource usage of a zombie, which the C library's wrapper and `os.waitid` leave out.
+    The status stays with the kernel until the record of it is on disk: only then the child is reaped. waitid(2) as a
+    system call also gives the resource usage of a zombie, which the C library's wrapper and `os.waitid` leave out.
     """
     info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     if info is None:
@@ -95,7 +98,7 @@ def _zombie_usage(pid: int) -> dict[str, float]:
     }
 
 
-# --- locks -----------------------------------------------------------------------------------------------------------------
+# --- locks ------------------------------------------------------------------------------------------------------------
 
 _FLOCK = struct.Struct("hhqqi4x")
 """struct flock of fcntl(2) on 64-bit Linux: type, whence, start, len, pid."""
@@ -104,8 +107,9 @@ _FLOCK = struct.Struct("hhqqi4x")
 def lock(fd: int) -> bool:
     """Take the POSIX record lock on all of ``fd`` for this process; False when another process has it.
 
-    A record lock and not flock(2): it is not inherited through fork, so a child that lives longer than its keeper does not hold the keeper's lock.
-    The price: the process must never open and close the same file elsewhere, for any close drops the lock (fcntl(2)).
+    A record lock and not flock(2): it is not inherited through fork, so a child that lives longer than its keeper does
+    not hold the keeper's lock. The price: the process must never open and close the same file elsewhere, for any close
+    drops the lock (fcntl(2)).
     """
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,7 +133,7 @@ def is_locked(path: str) -> bool:
         close(fd)
 
 
-# --- /proc ------------------------------------------------------------------------------------------------------------------
+# --- /proc ------------------------------------------------------------------------------------------------------------
 
 
 def read_file(path: str, limit: int = 65536) -> bytes:
@@ -143,8 +147,9 @@ def read_file(path: str, limit: int = 65536) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """Of /proc/PID/stat (proc_pid_stat(5)): ``ticks`` is CPU time of the process and of its awaited children in clock ticks, ``start_ticks``
-    its start since boot, ``state`` one letter (R, S, D, T, Z …), ``rss_bytes`` its resident memory."""
+    """Of /proc/PID/stat (proc_pid_stat(5)): ``ticks`` is CPU time of the process and of its awaited children in clock
+    ticks, ``start_ticks`` its start since boot, ``state`` one letter (R, S, D, T, Z …), ``rss_bytes`` its resident
+    memory."""
 
     state: str
     parent: int
@@ -185,12 +190,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
-HAS_CHILDREN_FILE = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # noqa: PTH110 - pathlib is not loaded in keepers
+HAS_CHILDREN_FILE = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 """Whether the kernel was built with CONFIG_PROC_CHILDREN; without it the whole of /proc is searched."""
 
 
 def descendants(pid: int) -> list[int]:
-    """The pids of all descendants of ``pid``, parents before their children. Those whose parent died belong to the nearest subreaper."""
+    """The pids of all descendants of ``pid``, parents before their children.
+
+    Those whose parent died belong to the nearest subreaper.
+    """
     found = children(pid)
     for child in found:  # grows while it is walked
         found += children(child)
@@ -208,14 +216,16 @@ BOOT_ID = read_file("/proc/sys/kernel/random/boot_id").decode().strip()
 
 _set_handler = _signal.signal
 _get_handler = _signal.getsignal
-"""The functions in C: those of the module make an enumeration's member of every answer, for some sixty signals in each new process."""
+"""The functions in C: those of the module make an enumeration's member of every answer, for some sixty signals in each
+new process."""
 _RESET = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}))
 
 
 def reset_signals() -> None:
     """Default disposition for every signal, and nothing blocked: dispositions and the mask are inherited through fork.
 
-    Python itself ignores SIGPIPE and SIGXFSZ so that they become exceptions; that stays as in a new interpreter, and so does KeyboardInterrupt.
+    Python itself ignores SIGPIPE and SIGXFSZ so that they become exceptions; that stays as in a new interpreter, and so
+    does KeyboardInterrupt.
     """
     for number in _RESET:
         if _get_handler(number) != _signal.SIG_DFL:

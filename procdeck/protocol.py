@@ -1,29 +1,30 @@
 """Messages between service, launcher and keeper: JSON objects, each behind its length.
 
-A frame is four bytes of length (big endian) and as many bytes of UTF-8 JSON: an object whose ``type`` says what it is. Nothing here
-touches a socket: `encode` gives bytes, `Decoder.feed` takes bytes. Unknown fields and types are ignored, so that a keeper and a service one version
-apart understand each other; the first message of every connection carries `VERSION`.
+A frame is four bytes of length (big endian) and as many bytes of UTF-8 JSON: an object whose ``type`` says what it is.
+Nothing here touches a socket: `encode` gives bytes, `Decoder.feed` takes bytes. Unknown fields and types are ignored,
+so that a keeper and a service one version apart understand each other; the first message of every connection carries
+`VERSION`.
 
-=================== ============================ ==========================================================================
-direction           type                         fields
-=================== ============================ ==========================================================================
-launcher → service  ``hello``                    version, pid, python
-launcher → service  ``module``                   entries: the targets of one module (see `procdeck.registry`)
-launcher → service  ``ready``                    files: source files whose change asks for a reload
-service → launcher  ``launch``                   spec: the launch, with folder and socket (see `procdeck.keeper`)
-launcher → service  ``forked``                   id, keeper_pid
-launcher → service  ``not_forked``               id, error
-launcher → service  ``keeper_exited``            id, keeper_pid, status
-keeper → service    ``hello``                    version, id, keeper_pid, pid, journal_seq, last_entry, log_end, progress, sample
-keeper → service    ``entry``                    entry: one line of the journal, after it reached the disk
-keeper → service    ``sample``                   sample: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes, threads
-keeper → service    ``progress``                 progress: fraction (0 to 1), message
-keeper → service    ``log``                      end: offset behind the last byte of the log
-keeper → service    ``refused``                  request, error: a command that could not be carried out
-service → keeper    ``end``                      request, action, actor, reason, grace, tree
-service → keeper    ``signal``                   request, signal, actor, reason, tree
-service → keeper    ``watch``                    on: whether ``log`` messages are wanted
-=================== ============================ ==========================================================================
+=================== =================== ==========================================================================
+direction           type                fields
+=================== =================== ==========================================================================
+launcher → service  ``hello``           version, pid, python
+launcher → service  ``module``          entries: the targets of one module (see `procdeck.registry`)
+launcher → service  ``ready``           files: source files whose change asks for a reload
+service → launcher  ``launch``          spec: the launch, with folder and socket (see `procdeck.keeper`)
+launcher → service  ``forked``          id, keeper_pid
+launcher → service  ``not_forked``      id, error
+launcher → service  ``keeper_exited``   id, keeper_pid, status
+keeper → service    ``hello``           version, id, keeper_pid, pid, journal_seq, last_entry, log_end, progress, sample
+keeper → service    ``entry``           entry: one line of the journal, after it reached the disk
+keeper → service    ``sample``          sample: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes, threads
+keeper → service    ``progress``        progress: fraction (0 to 1), message
+keeper → service    ``log``             end: offset behind the last byte of the log
+keeper → service    ``refused``         request, error: a command that could not be carried out
+service → keeper    ``end``             request, action, actor, reason, grace, tree
+service → keeper    ``signal``          request, signal, actor, reason, tree
+service → keeper    ``watch``           on: whether ``log`` messages are wanted
+=================== =================== ==========================================================================
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The folder of one process on disk: the truth about it, from which the database can be made anew.
 
-``spec.json`` (the launch), ``journal.ndjson`` (what happened, one JSON object a line, fdatasynced), ``log/`` (see `procdeck.log`), ``lock`` (held by the keeper
-as long as it lives) and ``keeper.log`` (the keeper's own troubles). Folders are 0700, files 0600.
+``spec.json`` (the launch), ``journal.ndjson`` (what happened, one JSON object a line, fdatasynced), ``log/`` (see
+`procdeck.log`), ``lock`` (held by the keeper as long as it lives) and ``keeper.log`` (the keeper's own troubles).
+Folders are 0700, files 0600.
 """
 
 from __future__ import annotations
@@ -32,6 +33,17 @@ def create(folder: str, spec: dict[str, Any]) -> None:
     os.rename(f"{folder}/{SPEC}.new", f"{folder}/{SPEC}")
 
 
+def settle(folder: str) -> None:
+    """Make a new run folder durable: its spec, its own entries, and its entry among the others (rename(2) alone is
+    atomic, not durable)."""
+    for path in (f"{folder}/{SPEC}", folder, os.path.dirname(folder)):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def _write_new(path: str, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -44,15 +56,16 @@ def read_spec(folder: str) -> dict[str, Any]:
     """The launch spec. Raises OSError when it can't be read, ValueError when it is not what `create` wrote."""
     spec = loads(posix.read_file(f"{folder}/{SPEC}", 4 * 1024 * 1024))
     if not isinstance(spec, dict):
-        raise ValueError("spec.json does not hold an object")
+        raise ValueError("spec.json does not hold an object")  # noqa: TRY004 - the text is wrong, not a caller's type
     return spec
 
 
 def claim(folder: str) -> int | None:
-    """The right to decide what becomes of the process: a file descriptor with the lock, or None when somebody has claimed it before.
+    """The right to decide what becomes of the process: a file descriptor with the lock, or None when somebody has
+    claimed it before.
 
-    The file is made by whoever comes first and is never removed, so a process is started at most once, however late a second keeper comes; and once
-    the service has claimed a process that no keeper took, none ever will.
+    The file is made by whoever comes first and is never removed, so a process is started at most once, however late a
+    second keeper comes; and once the service has claimed a process that no keeper took, none ever will.
     """
     try:
         fd = os.open(f"{folder}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -69,7 +82,7 @@ def is_kept(folder: str) -> bool:
 
 def is_claimed(folder: str) -> bool:
     """Whether a keeper, or the service in its stead, ever took this folder."""
-    return os.path.exists(f"{folder}/{LOCK}")  # noqa: PTH110 - pathlib is not loaded in keepers
+    return os.path.exists(f"{folder}/{LOCK}")
 
 
 class Journal:
@@ -90,7 +103,8 @@ class Journal:
 
 
 def read_journal(folder: str) -> list[Entry]:
-    """The whole entries, oldest first; empty when there is none. A last line without its newline is being written: it does not count yet.
+    """The whole entries, oldest first; empty when there is none. A last line without its newline is being written: it
+    does not count yet.
 
     Raises ValueError when a whole line is not an entry.
     """
@@ -104,7 +118,7 @@ def read_journal(folder: str) -> list[Entry]:
 def _entry(line: bytes) -> Entry:
     entry = loads(line)
     if not isinstance(entry, dict) or not isinstance(entry.get("seq"), int) or not isinstance(entry.get("event"), str):
-        raise ValueError("a line of the journal is not an entry")
+        raise ValueError("a line of the journal is not an entry")  # noqa: TRY004
     return entry
 
 

@@ -1,7 +1,8 @@
 """The states of a process, the legal transitions between them, and the outcomes.
 
-``created → queued → starting → running → stopping → exited``, and ``lost``. This table is the only place that says which change of
-state is legal; it imports nothing of ours, so that the runtime, the service and the documents can all read it.
+``created → queued → starting → running → stopping → exited``, and ``lost``. This table is the only place that says
+which change of state is legal; it imports nothing of ours, so that the runtime, the service and the documents can all
+read it.
 """
 
 from enum import StrEnum
@@ -41,7 +42,10 @@ TRANSITIONS: dict[State | None, frozenset[State]] = {
     State.EXITED: frozenset(),
     State.LOST: frozenset(),
 }
-"""From a state to those that may follow. A state that may follow itself takes notes: a signal sent, a second request to end."""
+"""From a state to those that may follow.
+
+A state that may follow itself takes notes: a signal sent, a second request to end.
+"""
 
 ALIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 """``is_alive()`` is true: ``start()`` was called and the process is not known to be over."""

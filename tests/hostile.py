@@ -222,9 +222,9 @@ def signals_in_force() -> list[str]:
 def open_files() -> dict[str, str]:
     """This process's descriptors."""
     found = {}
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in Path("/proc/self/fd").iterdir():
         try:
-            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+            found[fd.name] = str(fd.readlink())
         except OSError:
             continue
     return found

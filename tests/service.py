@@ -26,7 +26,10 @@ JSON = dict[str, Any]
 
 
 class Service:
-    """One data folder and the service on it, on a free port of loopback. `start` and `kill` it as often as a test needs."""
+    """One data folder and the service on it, on a free port of loopback.
+
+    `start` and `kill` it as often as a test needs.
+    """
 
     def __init__(self, folder: Path, targets: Sequence[str | Path] = (), flags: Sequence[str] = ()) -> None:
         self.folder = folder
@@ -151,7 +154,8 @@ class Service:
         self.end_everything()
 
     def end_everything(self) -> None:
-        """SIGKILL the keepers of this data folder; their children and what those left behind go with them or after them."""
+        """SIGKILL the keepers of this data folder; their children and what those left behind go with them or after
+        them."""
         for pid in self.tree_pids():
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -170,7 +174,7 @@ class Service:
         if stat is None or stat.state == "Z":
             return False
         try:
-            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
             variables = posix.read_file(f"/proc/{pid}/environ", 1 << 20)
         except OSError:
             return False

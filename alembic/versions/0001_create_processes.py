@@ -19,15 +19,26 @@ def _text(name: str, length: int | None = None, *, nullable: bool = False) -> sa
     return sa.Column(name, sa.String(length), nullable=nullable)
 
 
+def _number(name: str) -> sa.Column[int]:
+    # INTEGER on SQLite: only a key of that type is the row's own address.
+    kind = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    return sa.Column(name, kind, nullable=False, autoincrement=False)
+
+
 def _json(name: str, *, nullable: bool = False) -> sa.Column[object]:
     return sa.Column(name, sa.JSON(), nullable=nullable)
+
+
+def _create_index_if_given(name: str, columns: list[str], *, unique: bool = False) -> None:
+    given = sa.text(f"{columns[0]} IS NOT NULL")
+    op.create_index(name, "process", columns, unique=unique, sqlite_where=given, postgresql_where=given)
 
 
 def upgrade() -> None:
     op.create_table(
         "process",
         _text("id"),
-        sa.Column("number", sa.BigInteger(), nullable=False),
+        _number("number"),
         _text("name"),
         _text("target"),
         _text("environment"),
@@ -57,19 +68,18 @@ def upgrade() -> None:
         sa.Column("journal_seq", sa.Integer(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         _text("search"),
-        sa.PrimaryKeyConstraint("id", name="pk_process"),
-        sa.UniqueConstraint("number", name="uq_process_number"),
-        sa.UniqueConstraint("idempotency_key", name="uq_process_idempotency_key"),
+        sa.PrimaryKeyConstraint("number", name="pk_process"),
+        sa.UniqueConstraint("id", name="uq_process_id"),
     )
     op.create_index("ix_process_state_number", "process", ["state", "number"])
-    op.create_index("ix_process_outcome_number", "process", ["outcome", "number"])
     op.create_index("ix_process_target_number", "process", ["target", "number"])
     op.create_index("ix_process_name_number", "process", ["name", "number"])
-    op.create_index("ix_process_state_outcome", "process", ["state", "outcome"])
+    _create_index_if_given("ix_process_outcome_number", ["outcome", "number"])
+    _create_index_if_given("ix_process_idempotency_key", ["idempotency_key"], unique=True)
 
     op.create_table(
         "transition",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False, autoincrement=False),
+        _number("id"),
         _text("process_id"),
         sa.Column("seq", sa.Integer(), nullable=False),
         _time("at"),

@@ -30,7 +30,10 @@ async def stream_events(
     identity: IdentityDep,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Every change of state of every process. A client that comes back with Last-Event-ID misses nothing and sees nothing twice."""
+    """Every change of state of every process.
+
+    A client that comes back with Last-Event-ID misses nothing and sees nothing twice.
+    """
     events = _events(supervisor.broadcaster, streams.last_event_id(last_event_id))
     return streams.respond(
         streams.counted(events, metrics.sse_clients.labels("events")), lambda: auth.is_current(identity)

@@ -39,7 +39,10 @@ KnownId = Annotated[str, Depends(_known)]
     | {
         200: {
             "description": "What the process wrote. With `follow` the answer goes on until the process is over.",
-            "content": {TEXT: {"schema": {"type": "string"}}, "application/json": {"schema": LogPage.model_json_schema()}},
+            "content": {
+                TEXT: {"schema": {"type": "string"}},
+                "application/json": {"schema": LogPage.model_json_schema()},
+            },
         }
     },
 )
@@ -52,7 +55,8 @@ async def read_log(
     follow: bool = False,
     format: Literal["text", "cri", "json"] = "text",
 ) -> Response:
-    """The log: `text` is what the process wrote, both streams by arrival; `cri` is stamped, as on disk; `json` a page of records."""
+    """The log: `text` is what the process wrote, both streams by arrival; `cri` is stamped, as on disk; `json` a page
+    of records."""
     start = await logs.start_offset(supervisor, id, after, tail)
     if format == "json":
         return JSONResponse(await _page(supervisor, id, start, stream))
@@ -103,7 +107,7 @@ def _record(record: log.Record) -> dict[str, Any]:
     responses=problems(404, 422)
     | {
         200: {
-            "description": "Events `lines` (a JSON array of records; the id is the offset behind them), and `end` at last.",
+            "description": "Events `lines` (an array of records; the id is the offset behind them); `end` at last.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         }
     },
@@ -120,7 +124,10 @@ async def stream_log(
     after: After = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The log as it is written. A client that comes back with Last-Event-ID goes on where it was, without loss or repeat."""
+    """The log as it is written.
+
+    A client that comes back with Last-Event-ID goes on where it was, without loss or repeat.
+    """
     resumed = streams.last_event_id(last_event_id)
     if resumed is None:
         start = await logs.start_offset(supervisor, id, after, tail)

@@ -31,5 +31,5 @@ async def readyz(supervisor: SupervisorDep, store: StoreDep) -> Response:
 @router.get("/metrics")
 async def metrics(metrics: MetricsDep, store: StoreDep, supervisor: SupervisorDep) -> Response:
     """Prometheus' text format."""
-    counts = await run_in_threadpool(store.counts_by_state_and_outcome)
-    return Response(metrics.render(counts, supervisor.engine.connected_count()), media_type=CONTENT_TYPE)
+    states, outcomes = await run_in_threadpool(store.counts_by_state_and_outcome)
+    return Response(metrics.render(states, outcomes, supervisor.engine.connected_count()), media_type=CONTENT_TYPE)

@@ -39,7 +39,10 @@ Words = Annotated[list[str], Query(max_length=50)]
 
 
 def shown(supervisor: Supervisor, process: Process, status: int = 200, **headers: str) -> Response:
-    """The process as the contract has it. Made without a response model: it is ours, and this is the hot path of launches."""
+    """The process as the contract has it.
+
+    Made without a response model: it is ours, and this is the hot path of launches.
+    """
     return JSONResponse(view(process, supervisor.sample(process.id)), status, headers)
 
 
@@ -50,7 +53,9 @@ def shown(supervisor: Supervisor, process: Process, status: int = 200, **headers
     responses=problems(409, 413, 415, 422, 503)
     | {200: {"model": ProcessView, "description": "Made before by a request with this Idempotency-Key."}},
 )
-async def launch(body: LaunchRequest, supervisor: SupervisorDep, actor: ActorDep, idempotency_key: Key = None) -> Response:
+async def launch(
+    body: LaunchRequest, supervisor: SupervisorDep, actor: ActorDep, idempotency_key: Key = None
+) -> Response:
     """Launch a target. The arguments are checked against its signature first; a 422 names the fields.
 
     Answers when the process runs; its state is `queued` when it still waits for its launcher after some seconds.
@@ -164,9 +169,7 @@ for _action, _summary in _ENDINGS.items():
     _add_ending(_action, _summary)
 
 
-@router.post(
-    "/processes/{id}/signal", response_model=ProcessView, responses=problems(404, 409, 413, 415, 422, 503)
-)
+@router.post("/processes/{id}/signal", response_model=ProcessView, responses=problems(404, 409, 413, 415, 422, 503))
 async def signal_process(id: str, body: SignalRequest, supervisor: SupervisorDep, actor: ActorDep) -> Response:
     """Send any signal by its name."""
     process = await supervisor.signal(id, body.signal, actor, reason=body.reason, tree=body.tree)

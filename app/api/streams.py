@@ -1,7 +1,7 @@
 """Server-sent events: framing, pings, and the end of a stream.
 
-The wire format is the HTML standard's (https://html.spec.whatwg.org/multipage/server-sent-events.html). Data is one line of JSON that we make, ids are numbers of ours: nothing
-that a user chose reaches the framing.
+The wire format is the HTML standard's (https://html.spec.whatwg.org/multipage/server-sent-events.html). Data is one
+line of JSON that we make, ids are numbers of ours: nothing that a user chose reaches the framing.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from fastapi.sse import EventSourceResponse
 from prometheus_client import Gauge
 
 PING_EVERY = 15.0
-"""Seconds of silence after which a comment is sent: proxies keep the connection, and a client that is gone is noticed."""
+"""Seconds of silence after which a comment is sent: proxies keep the connection, and a client that is gone is
+noticed."""
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _PING = b": ping\n\n"
 
@@ -23,7 +24,8 @@ def event(name: str, data: str, id_: int | None = None) -> bytes:
 
 
 def respond(events: AsyncIterator[bytes], still_allowed: Callable[[], bool]) -> EventSourceResponse:
-    """Stream ``events``, with pings in between; at a ping a session that has ended meanwhile ends the stream, with an event ``auth``."""
+    """Stream ``events``, with pings in between; at a ping a session that has ended meanwhile ends the stream, with an
+    event ``auth``."""
     return EventSourceResponse(_with_pings(events, still_allowed), headers=HEADERS)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Dialect, Enum, Index, Integer, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Dialect, Enum, Index, Integer, String, TypeDecorator, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from procdeck.states import Outcome, State
@@ -34,6 +34,18 @@ def _words(kind: type[StrEnum]) -> Enum:
     return Enum(kind, native_enum=False, length=16, values_callable=lambda words: [word.value for word in words])
 
 
+def _number_key() -> Any:
+    """A primary key that we count ourselves. INTEGER on SQLite, where that is the row's address and needs no index."""
+    kind = BigInteger().with_variant(Integer, "sqlite")
+    return Field(primary_key=True, sa_type=kind, sa_column_kwargs={"autoincrement": False})
+
+
+def _index_if_given(*columns: str, unique: bool = False) -> Index:
+    """An index of the rows whose first column is not null."""
+    given = text(f"{columns[0]} IS NOT NULL")
+    return Index(None, *columns, unique=unique, sqlite_where=given, postgresql_where=given)
+
+
 _JSON = JSON(none_as_null=True)
 
 NAMING = {
@@ -51,17 +63,18 @@ class ProcessRow(SQLModel, table=True):
     """One launch of a target: the fields of `app.lifecycle.Process`, and what is searched."""
 
     __tablename__ = "process"
+    # A list is one of these filters, newest first: each index ends with the number that orders it. A commit writes a
+    # page for each index that the row is in; so it is left out of those where nobody looks for it.
     __table_args__ = (
-        # A list is one of these filters, newest first: each index ends with the number that orders it.
         Index(None, "state", "number"),
-        Index(None, "outcome", "number"),
+        _index_if_given("outcome", "number"),
         Index(None, "target", "number"),
         Index(None, "name", "number"),
-        Index(None, "state", "outcome"),  # covers the counts
+        _index_if_given("idempotency_key", unique=True),
     )
 
-    id: str = Field(primary_key=True, sa_type=_Text)
-    number: int = Field(sa_type=BigInteger, unique=True)
+    id: str = Field(unique=True, sa_type=_Text)
+    number: int = _number_key()
     name: str = Field(sa_type=_Text)
     target: str = Field(sa_type=_Text)
     environment: str = Field(sa_type=_Text)
@@ -72,7 +85,7 @@ class ProcessRow(SQLModel, table=True):
     daemon: bool
     labels: dict[str, str] = Field(sa_type=JSON)
     origin_id: str | None = Field(sa_type=_Text)
-    idempotency_key: str | None = Field(unique=True, sa_type=_Text)
+    idempotency_key: str | None = Field(sa_type=_Text)
     request_hash: str | None = Field(sa_type=_Text)
     state: State = Field(sa_type=_words(State))
     outcome: Outcome | None = Field(sa_type=_words(Outcome))
@@ -100,12 +113,7 @@ class TransitionRow(SQLModel, table=True):
     __tablename__ = "transition"
     __table_args__ = (UniqueConstraint("process_id", "seq"),)
 
-    # INTEGER on SQLite: only a key of that type is the row's own address, without a second index.
-    id: int = Field(
-        primary_key=True,
-        sa_type=BigInteger().with_variant(Integer, "sqlite"),
-        sa_column_kwargs={"autoincrement": False},
-    )
+    id: int = _number_key()
     process_id: str = Field(foreign_key="process.id", ondelete="CASCADE", sa_type=_Text)
     seq: int
     at: datetime

@@ -246,10 +246,9 @@ class Store:
         """The ids of all processes."""
         return {row[0] for row in self._rows(select(_process.c.id))}
 
-    def counts_by_state_and_outcome(self) -> dict[tuple[State, Outcome | None], int]:
-        """How many processes there are of each kind that occurs."""
-        kinds = (_process.c.state, _process.c.outcome)
-        return {(row[0], row[1]): row[2] for row in self._rows(select(*kinds, func.count()).group_by(*kinds))}
+    def counts_by_state_and_outcome(self) -> tuple[dict[State, int], dict[Outcome, int]]:
+        """How many processes there are in each state, and of each outcome, that occurs."""
+        return self._counts(_process.c.state), self._counts(_process.c.outcome)
 
     def last_number(self) -> int:
         """The highest number ever given to a process, 0 before the first; the next one is this plus 1."""
@@ -259,6 +258,10 @@ class Store:
         """The columns of a session, in the order of the table."""
         rows = self._rows(select(_session).where(_session.c.id_hash == id_hash))
         return rows[0] if rows else None
+
+    def _counts(self, kinds: Column[Any]) -> dict[Any, int]:
+        query = select(kinds, func.count()).where(kinds.is_not(None)).group_by(kinds)
+        return {row[0]: row[1] for row in self._rows(query)}
 
     def _one(self, condition: Any) -> Process | None:
         rows = self._rows(select(*_PROCESS_COLUMNS).where(condition))
@@ -298,7 +301,7 @@ def _filtered(wanted: Filter) -> Select[Any]:
     for key, value in wanted.labels:
         query = query.where(_process.c.id.in_(_labelled(key, value)))
     for word in wanted.q.casefold().split():
-        query = query.where(_process.c.search.contains(word, autoescape=True))
+        query = query.where(_process.c.search.contains(word))
     return query
 
 

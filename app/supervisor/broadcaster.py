@@ -1,7 +1,8 @@
 """Events to streams: one short memory for all readers instead of a queue for each.
 
-A reader keeps the number of the last event it saw and asks for what came after. So a reader that never reads costs nothing, one that is a
-little behind is served from memory, one further behind from the record, and one too far behind is told to start over.
+A reader keeps the number of the last event it saw and asks for what came after. So a reader that never reads costs
+nothing, one that is a little behind is served from memory, one further behind from the record, and one too far behind
+is told to start over.
 """
 
 from collections import deque
@@ -59,7 +60,10 @@ class Broadcaster:
         self._pulse.fire()
 
     async def events(self, after: int | None) -> AsyncIterator[Published | Reset]:
-        """Events after number ``after`` (None: from now on), until `close`. A number that was never given is answered with `Reset`."""
+        """Events after number ``after`` (None: from now on), until `close`.
+
+        A number that was never given is answered with `Reset`.
+        """
         position = self.last_id if after is None else after
         while not self.closed:
             if position > self.last_id or self.last_id - position > TOO_FAR:

@@ -87,7 +87,8 @@ def _peer_uid(peer: socket.socket) -> int:
 def listen(path: Path) -> socket.socket:
     """A socket at ``path``, for this user only, in place of what a service that was killed left there.
 
-    The address is given through a descriptor of the folder, for a path may be longer than the 107 bytes that fit (unix(7)).
+    The address is given through a descriptor of the folder, for a path may be longer than the 107 bytes that fit
+    (unix(7)).
     """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

@@ -1,7 +1,7 @@
 """The local engine: launchers, keepers and run folders of this host.
 
-An engine is a seam. What is outside of it asks to create, launch, command and examine processes by id, and to read their logs by offset; it never
-assumes that a pid is of this host or a log on this disk.
+An engine is a seam. What is outside of it asks to create, launch, command and examine processes by id, and to read
+their logs by offset; it never assumes that a pid is of this host or a log on this disk.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from app.supervisor.evidence import Evidence
 from app.supervisor.launchers import Environment, LauncherConfig, LauncherGone, NotForked, make_runtime
 from app.supervisor.remains import Marks, end_remains
 from procdeck import log, run_folder
+from procdeck.states import State
 
 logger = logging.getLogger("procdeck.engine")
 
@@ -68,6 +69,8 @@ class LocalEngine:
         accepting = connections.accept(listener, lambda: KeeperConnection(self._listener))
         self._tasks = [asyncio.create_task(accepting)]
         self._tasks += [asyncio.create_task(env.keep_alive()) for env in self.environments.values()]
+        if self._settings.watch:
+            self._tasks += [asyncio.create_task(env.reload_on_change()) for env in self.environments.values()]
         self._tasks[0].add_done_callback(lambda _: listener.close())
 
     async def close(self) -> None:
@@ -82,15 +85,21 @@ class LocalEngine:
             connection.close()
         self._socket.unlink(missing_ok=True)
 
-    # --- launching --------------------------------------------------------------------------------------------------------------
+    # --- launching ----------------------------------------------------------------------------------------------------
 
     def folder(self, process_id: str) -> Path:
         """The run folder of a process."""
         return self._runs / process_id
 
     def create(self, process: Process) -> None:
-        """Make the run folder. Blocks; raises OSError."""
-        run_folder.create(str(self.folder(process.id)), process.spec)
+        """Make the run folder.
+
+        Blocks; raises OSError. The keeper makes it durable; one that has no keeper to come yet is at once.
+        """
+        folder = str(self.folder(process.id))
+        run_folder.create(folder, process.spec)
+        if process.state is State.CREATED:
+            run_folder.settle(folder)
 
     def is_ready(self, environment: str) -> bool:
         """Whether the environment's launcher would take a launch at once."""
@@ -105,9 +114,11 @@ class LocalEngine:
             raise NotStarted(f"the launcher of environment {environment!r} was not ready within {limit:g} s") from None
 
     async def launch(self, process: Process) -> None:
-        """Have a keeper forked for a process whose folder was made. Raises NotStarted when it was not and never will be.
+        """Have a keeper forked for a process whose folder was made. Raises NotStarted when it was not and never will
+        be.
 
-        A launcher that dies before it answers may or may not have forked. Asking the next one is safe: the first keeper claims the folder, any later one ends at once.
+        A launcher that dies before it answers may or may not have forked. Asking the next one is safe: the first keeper
+        claims the folder, any later one ends at once.
         """
         folder = self.folder(process.id)
         spec = {**process.spec, "folder": str(folder), "socket": str(self._socket)}
@@ -135,7 +146,7 @@ class LocalEngine:
         os.close(claimed)
         return True
 
-    # --- keepers ----------------------------------------------------------------------------------------------------------------
+    # --- keepers ------------------------------------------------------------------------------------------------------
 
     def connected(self, connection: KeeperConnection) -> None:
         """Note the connection of a keeper; one that it replaces is closed."""
@@ -171,7 +182,7 @@ class LocalEngine:
             connection.send(type_, **fields)
         return connection is not None
 
-    # --- run folders ------------------------------------------------------------------------------------------------------------
+    # --- run folders --------------------------------------------------------------------------------------------------
 
     def examine(self, process_id: str) -> Evidence:
         """What the run folder says. Blocks. Raises OSError, ValueError when it can't be read."""
@@ -194,13 +205,16 @@ class LocalEngine:
         return run_folder.read_spec(str(self.folder(process_id)))
 
     def delete(self, process_id: str) -> None:
-        """Remove a run folder. It gets a hidden name first, so that a half-removed one is never taken for a run. Blocks."""
+        """Remove a run folder.
+
+        It gets a hidden name first, so that a half-removed one is never taken for a run. Blocks.
+        """
         hidden = self._runs / f".{process_id}.deleted"
         with contextlib.suppress(FileNotFoundError):
             self.folder(process_id).rename(hidden)
         shutil.rmtree(hidden, ignore_errors=True)
 
-    # --- logs -------------------------------------------------------------------------------------------------------------------
+    # --- logs ---------------------------------------------------------------------------------------------------------
 
     def log_extent(self, process_id: str) -> tuple[int, int]:
         """(offset of the oldest byte kept, offset behind the last). Blocks."""

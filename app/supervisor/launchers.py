@@ -7,10 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+from watchfiles import Change, awatch
 
 from app.settings import EnvironmentSettings, Settings
 from procdeck.protocol import Decoder, Message, ProtocolError, encode
@@ -40,29 +42,34 @@ class LauncherConfig:
     env: Mapping[str, str]
     preload: bool
     import_timeout: float
+    open_files: int
 
 
-def configs(settings: Settings, default_targets: tuple[str, ...]) -> list[LauncherConfig]:
-    """One for the targets given to the service itself, under its own interpreter, and one for each environment of the settings."""
+def configs(settings: Settings, default_targets: tuple[str, ...], open_files: int) -> list[LauncherConfig]:
+    """One for the targets given to the service itself, under its own interpreter, and one for each environment of the
+    settings."""
     named = dict(settings.environments)
     plain = named.pop(DEFAULT, EnvironmentSettings())
     targets = (*(settings.targets or (() if plain.targets else default_targets)), *plain.targets)
-    found = [_config(DEFAULT, plain, targets, settings)]
-    return found + [_config(name, env, env.targets, settings) for name, env in named.items()]
+    wanted = [(DEFAULT, plain, targets), *((name, env, env.targets) for name, env in named.items())]
+    return [_config(name, env, targets, settings.import_timeout, open_files) for name, env, targets in wanted]
 
 
-def _config(name: str, env: EnvironmentSettings, targets: tuple[str, ...], settings: Settings) -> LauncherConfig:
+def _config(
+    name: str, env: EnvironmentSettings, targets: tuple[str, ...], import_timeout: float, open_files: int
+) -> LauncherConfig:
     folders, modules = [], []
     for folder, module in (pair for target in targets for pair in split_target(target)):
         folders += [folder] if folder and folder not in folders else []
         modules += [module] if module not in modules else []
     path = (*folders, *env.path, str(Path.cwd()))
     python = env.python or sys.executable
-    return LauncherConfig(name, python, path, tuple(modules), env.env, env.preload, settings.import_timeout)
+    return LauncherConfig(name, python, path, tuple(modules), env.env, env.preload, import_timeout, open_files)
 
 
 def split_target(target: str) -> list[tuple[str | None, str]]:
-    """(folder for sys.path, module name) of a target: of a module (``jobs.resize``), a file (``jobs/resize.py``) or all files of a folder."""
+    """(folder for sys.path, module name) of a target: of a module (``jobs.resize``), a file (``jobs/resize.py``) or all
+    files of a folder."""
     path = Path(target)
     if path.is_dir():
         return [(str(path.resolve()), file.stem) for file in sorted(path.glob("*.py")) if not file.stem.startswith("_")]
@@ -84,9 +91,13 @@ class LauncherProcess:
         self._answers: dict[str, asyncio.Future[int]] = {}
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._reaping: asyncio.Future[int] | None = None
 
     async def start(self, runtime: Path) -> None:
-        """Start it; ``runtime`` is a folder that holds our package and nothing else. Raises OSError when the interpreter can't be run."""
+        """Start it; ``runtime`` is a folder that holds our package and nothing else.
+
+        Raises OSError when the interpreter can't be run.
+        """
         ours, theirs = socket.socketpair()
         try:
             self._process = await asyncio.to_thread(_spawn, self.config, runtime, theirs)
@@ -153,7 +164,7 @@ class LauncherProcess:
             if not answer.done():
                 answer.set_exception(LauncherGone())
         if self._process is not None:
-            asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+            self._reaping = asyncio.get_running_loop().run_in_executor(None, self._process.wait)
 
 
 class _LauncherLink(asyncio.Protocol):
@@ -185,6 +196,7 @@ def _spawn(config: LauncherConfig, runtime: Path, link: socket.socket) -> subpro
         "modules": list(config.modules),
         "preload": config.preload,
         "import_timeout": config.import_timeout,
+        "open_files": config.open_files,
     }
     command = [config.python, "-P", "-m", "procdeck.launcher", str(link.fileno()), json.dumps(arguments)]
     return subprocess.Popen(
@@ -223,8 +235,8 @@ def make_runtime(data_dir: Path) -> Path:
 class Environment:
     """One environment: its present launcher, kept alive.
 
-    A reload starts a second launcher beside the first and puts it in its place when it is ready; processes that run stay with the code they
-    began with, for their keepers need no launcher.
+    A reload starts a second launcher beside the first and puts it in its place when it is ready; processes that run
+    stay with the code they began with, for their keepers need no launcher.
     """
 
     config: LauncherConfig
@@ -237,7 +249,8 @@ class Environment:
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def keep_alive(self) -> None:
-        """Start the launcher, and another when it dies, until cancelled; after a failure wait 0.2 s, twice as long each time, at most 30 s."""
+        """Start the launcher, and another when it dies, until cancelled; after a failure wait 0.2 s, twice as long each
+        time, at most 30 s."""
         delay = 0.2
         while not self.closed:
             if await self.reload():
@@ -257,7 +270,8 @@ class Environment:
                 logger.warning("the launcher of environment %r ended; starting another", self.config.name)
 
     async def reload(self) -> bool:
-        """Start a new launcher and retire the present one; False when the new one did not come up (the present one stays)."""
+        """Start a new launcher and retire the present one; False when the new one did not come up (the present one
+        stays)."""
         async with self._loading:
             fresh = LauncherProcess(self.config, self.on_keeper_exit)
             try:
@@ -274,6 +288,22 @@ class Environment:
             if retired is not None:
                 retired.close()
             return True
+
+    async def reload_on_change(self) -> None:
+        """Reload when a source file of the targets changes, until cancelled.
+
+        A change that breaks a module is shown at its entry; the old code is not kept.
+        """
+        while not self.closed:
+            seen = await self._any_launcher()
+            if await _changed(seen.files, seen.gone):
+                logger.info("a file of environment %r changed; importing its targets anew", self.config.name)
+                await self.reload()
+
+    async def _any_launcher(self) -> LauncherProcess:
+        while self.current is None:
+            await self._present.wait()
+        return self.current
 
     def _report_failure(self, text: str) -> None:
         logger.error("environment %r: %s", self.config.name, text)
@@ -298,6 +328,27 @@ class Environment:
         self.closed = True
         if self.current is not None:
             self.current.close()
+
+
+def _folders_of(files: Sequence[str]) -> list[str]:
+    return [str(folder) for folder in {Path(file).parent for file in files} if folder.is_dir()]
+
+
+async def _changed(files: Sequence[str], gone: asyncio.Event) -> bool:
+    """Wait until one of ``files``, or a Python file beside one, was changed; False when the launcher ended first."""
+    present = await asyncio.to_thread(_folders_of, files)
+    if not present:
+        await gone.wait()
+        return False
+
+    def is_source(change: Change, path: str) -> bool:
+        return path.endswith(".py")
+
+    async for _ in awatch(
+        *present, watch_filter=is_source, stop_event=gone, recursive=False, ignore_permission_denied=True
+    ):
+        return True
+    return False
 
 
 async def _ready(launcher: LauncherProcess) -> bool:

@@ -6,7 +6,8 @@ import asyncio
 class Pulse:
     """Wakes all who wait. It carries nothing: what changed they look up themselves.
 
-    ``count`` grows with each beat. Who must wait elsewhere between looking and waiting here takes the count first and gives it to `wait`.
+    ``count`` grows with each beat. Who must wait elsewhere between looking and waiting here takes the count first and
+    gives it to `wait`.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,8 @@ class Pulse:
                 waiter.set_result(None)
 
     async def wait(self, timeout: float | None = None, since: int | None = None) -> bool:
-        """Whether it fired within ``timeout`` seconds (None: however long it takes), or since the count was ``since``."""
+        """Whether it fired within ``timeout`` seconds (None: however long it takes), or since the count was
+        ``since``."""
         if since is not None and since != self.count:
             return True
         waiter = asyncio.get_running_loop().create_future()

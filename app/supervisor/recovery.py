@@ -1,4 +1,7 @@
-"""From what is on disk to what is in the record: journal entries to events, run folders to processes. Nothing here does I/O."""
+"""From what is on disk to what is in the record: journal entries to events, run folders to processes.
+
+Nothing here does I/O.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -40,8 +43,8 @@ def process_of_spec(spec: Mapping[str, Any]) -> Process:
 def process_of_folder(spec: Mapping[str, Any], evidence: Evidence) -> tuple[Process, list[Transition]]:
     """The process of a run folder that the record does not know, with its history.
 
-    What neither spec nor journal tell (when it was queued and handed to a launcher) gets the time of its creation. Raises KeyError, ValueError, TypeError, IllegalTransition
-    when the folder's files are not ours.
+    What neither spec nor journal tell (when it was queued and handed to a launcher) gets the time of its creation.
+    Raises KeyError, ValueError, TypeError, IllegalTransition when the folder's files are not ours.
     """
     process = process_of_spec(spec)
     transitions = [lifecycle.created(process)]

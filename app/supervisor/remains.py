@@ -1,8 +1,9 @@
 """Ends what is left of a process whose keeper was killed.
 
-The child itself dies with its keeper. Its descendants may live on, with other parents now. Three marks tell them, none of which a stranger can
-have by chance: an open descriptor of the run folder's lock file (forked descendants), ``PROCDECK_ID`` in the environment (those that called exec), and
-the child's session as long as its leader is still the same process.
+The child itself dies with its keeper. Its descendants may live on, with other parents now. Three marks tell them, none
+of which a stranger can have by chance: an open descriptor of the run folder's lock file (forked descendants),
+``PROCDECK_ID`` in the environment (those that called exec), and the child's session as long as its leader is still the
+same process.
 """
 
 import os
@@ -20,7 +21,8 @@ SETTLE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What tells the descendants of one process: its id, its run folder, and its child's pid and start as the journal has them."""
+    """What tells the descendants of one process: its id, its run folder, and its child's pid and start as the journal
+    has them."""
 
     process_id: str
     folder: Path
@@ -32,9 +34,9 @@ class Marks:
         return pid != os.getpid() and (self._holds_lock(pid) or self._has_variable(pid) or self._is_in_session(pid))
 
     def _holds_lock(self, pid: int) -> bool:
-        lock = str(self.folder / run_folder.LOCK)
+        lock = self.folder / run_folder.LOCK
         try:
-            return any(_link(f"/proc/{pid}/fd/{fd}") == lock for fd in os.listdir(f"/proc/{pid}/fd"))
+            return any(_link(fd) == lock for fd in Path(f"/proc/{pid}/fd").iterdir())
         except OSError:
             return False
 
@@ -54,11 +56,11 @@ class Marks:
         return stat.session == self.session and leader.start_ticks == self.start_ticks
 
 
-def _link(path: str) -> str:
+def _link(fd: Path) -> Path | None:
     try:
-        return os.readlink(path)
+        return fd.readlink()
     except OSError:
-        return ""
+        return None
 
 
 def end_remains(marks: Marks) -> int:
@@ -80,7 +82,8 @@ def _alive(pids: Iterable[int]) -> set[int]:
 
 
 def _kill(pid: int, marks: Marks) -> None:
-    """Hold the process by a descriptor first and look again: between the look and the signal its number could have gone to a stranger."""
+    """Hold the process by a descriptor first and look again: between the look and the signal its number could have gone
+    to a stranger."""
     try:
         fd = os.pidfd_open(pid)
     except OSError:

@@ -1,8 +1,8 @@
 """The supervisor: launches processes, follows what their keepers tell, and answers for their state.
 
-All state of processes that are not over is held here, in one thread and changed without waiting in between, so that no two changes can race. What happens to
-a process is applied to it at once (`app.lifecycle`), saved in the group commit of the writer, and only then published and answered: nobody is told what a
-crash could take back.
+All state of processes that are not over is held here, in one thread and changed without waiting in between, so that no
+two changes can race. What happens to a process is applied to it at once (`app.lifecycle`), saved in the group commit of
+the writer, and only then published and answered: nobody is told what a crash could take back.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import uuid_utils
@@ -86,6 +86,7 @@ class Live:
     sample: JSON | None = None
     log_grew: Pulse = field(default_factory=Pulse)
     log_readers: int = 0
+    log_end: int = 0
     requests: dict[int, asyncio.Future[None]] = field(default_factory=dict)
     answered: list[int] = field(default_factory=list)
 
@@ -93,9 +94,7 @@ class Live:
 class Supervisor:
     """Our side of all keepers. Made by `create_app`, which starts and stops it with the service."""
 
-    def __init__(
-        self, settings: Settings, store: Store, configs: Sequence[LauncherConfig], metrics: Metrics
-    ) -> None:
+    def __init__(self, settings: Settings, store: Store, configs: Sequence[LauncherConfig], metrics: Metrics) -> None:
         self.settings = settings
         self.store = store
         self.catalogue = Catalogue(settings.commands)
@@ -112,7 +111,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._burying: set[str] = set()
 
-    # --- life of the service ----------------------------------------------------------------------------------------------------
+    # --- life of the service ------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Adopt what lives, learn what ended meanwhile, start the launchers. Raises `app.errors.StartupError`."""
@@ -125,7 +124,8 @@ class Supervisor:
         self._spawn(self._keep_reconciling())
 
     async def _import_folders(self) -> None:
-        """Take into the record the run folders that it does not know: of a database that was lost, or is older than they are."""
+        """Take into the record the run folders that it does not know: of a database that was lost, or is older than
+        they are."""
         known = await asyncio.to_thread(self.store.ids)
         unknown = sorted(set(await asyncio.to_thread(self.engine.process_ids)) - known)
         for process_id in unknown:
@@ -134,7 +134,9 @@ class Supervisor:
                 process, transitions = process_of_folder(spec, evidence)
                 await self.store.writer.run(partial(insert_process, process=process, transitions=transitions))
             except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError) as error:
-                logger.error("the run folder %s can't be taken into the record and is left as it is: %s", process_id, error)
+                logger.warning(
+                    "the run folder %s can't be taken into the record and is left as it is: %s", process_id, error
+                )
             else:
                 logger.info("took %s (%s) into the record from its run folder", process.name, process_id)
         if unknown:
@@ -152,7 +154,8 @@ class Supervisor:
             live.changed.fire()
 
     async def shut_down(self, hurry: asyncio.Event) -> None:
-        """Do what ``on_exit`` says about the processes that are alive, then let go of keepers and launchers; ``hurry`` cuts the waiting short."""
+        """Do what ``on_exit`` says about the processes that are alive, then let go of keepers and launchers; ``hurry``
+        cuts the waiting short."""
         self.stopping = True
         deadline = self.settings.shutdown_timeout
         if self.settings.on_exit is OnExit.TERMINATE:
@@ -198,18 +201,18 @@ class Supervisor:
         """Run ``work`` in the background; it ends at the latest with the service."""
         self._own(asyncio.create_task(work))
 
-    def _own(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+    def _own(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
-    # --- launching --------------------------------------------------------------------------------------------------------------
+    # --- launching ----------------------------------------------------------------------------------------------------
 
     async def create(self, launch: Launch, actor: str, key: str | None = None) -> tuple[Process, bool]:
-        """Create a process, and start it unless told otherwise; (the process, False when the idempotency key gave one made before).
+        """Create a process, and start it unless told otherwise; (the process, False when the idempotency key gave one
+        made before).
 
-        Returns when the process runs, or after some seconds when it waits for its launcher. Raises Invalid (422) naming the fields, NotFound for an
-        unknown target, Conflict for a broken one, Unavailable while the service ends.
+        Returns when the process runs, or after some seconds when it waits for its launcher. Raises Invalid (422) naming
+        the fields, NotFound for an unknown target, Conflict for a broken one, Unavailable while the service ends.
         """
         if key is None:
             return await self._create(launch, actor, None, None), True
@@ -224,8 +227,9 @@ class Supervisor:
             if not lock.locked():
                 self._keys.pop(key, None)
         if before.request_hash != digest:
-            field = {"field": "Idempotency-Key", "message": f"was used for process {before.id} with another request"}
-            raise Invalid("This Idempotency-Key belongs to another request.", errors=[field])
+            message = f"was used for process {before.id} with another request"
+            wrong = FieldError(field="Idempotency-Key", message=message)
+            raise Invalid("This Idempotency-Key belongs to another request.", errors=[wrong])
         return self._present(before), False
 
     async def _create(self, launch: Launch, actor: str, key: str | None, digest: str | None) -> Process:
@@ -235,7 +239,9 @@ class Supervisor:
         began = asyncio.get_running_loop().time()
         live = self._new(launch, entry, actor, key, digest)
         # Shielded: a client that hangs up must not leave half a launch.
-        await asyncio.shield(self._own(asyncio.create_task(self._bring_up(live, launch.start))))
+        bringing_up = asyncio.create_task(self._bring_up(live, launch.start))
+        self._own(bringing_up)
+        await asyncio.shield(bringing_up)
         if launch.start:
             self.metrics.launches.inc()
             if await self._until_started(live):
@@ -267,9 +273,7 @@ class Supervisor:
         self._live[process.id] = live
         return live
 
-    def _spec(
-        self, launch: Launch, entry: JSON, number: int, actor: str, key: str | None, digest: str | None
-    ) -> JSON:
+    def _spec(self, launch: Launch, entry: JSON, number: int, actor: str, key: str | None, digest: str | None) -> JSON:
         """All that a keeper, or a service that has lost its database, needs to know of the launch."""
         defaults = entry.get("defaults") or {}
         daemon = defaults.get("daemon", False) if launch.daemon is None else launch.daemon
@@ -303,7 +307,10 @@ class Supervisor:
         return spec | ({"run": entry["run"]} if "run" in entry else {})
 
     async def _bring_up(self, live: Live, start: bool) -> None:
-        """Record a new process, and launch it. It is in the record and has its folder before it can be launched: after a crash it is known."""
+        """Record a new process, and launch it.
+
+        It is in the record and has its folder before it can be launched: after a crash it is known.
+        """
         at_once = start and self._may_start(live)
         if start:
             self._apply(live, Event("queued", _now(), live.process.requested_by), persist=False)
@@ -330,10 +337,14 @@ class Supervisor:
     async def _insert(self, live: Live) -> None:
         process, transitions = live.process, live.unsaved
         live.unsaved = []
+        make_folder = cache(
+            partial(self.engine.create, process)
+        )  # the writer runs a job again when its neighbour failed
 
         def job(connection: Connection) -> list[int]:
-            # The folder first: without one there is no row either. One thread does both, for each hand-over between threads costs more than the folder.
-            self.engine.create(process)
+            # The folder first: without one there is no row either. One thread does both, for handing over between
+            # threads costs more than the folder.
+            make_folder()
             return insert_process(connection, process, transitions)
 
         ids = await self.store.writer.run(job)
@@ -419,7 +430,7 @@ class Supervisor:
         launch = Launch(**same, name=name, origin_id=process.id)
         return (await self.create(launch, actor))[0]
 
-    # --- asking -----------------------------------------------------------------------------------------------------------------
+    # --- asking -------------------------------------------------------------------------------------------------------
 
     async def get(self, process_id: str) -> Process:
         """The process as recorded, with progress as last told. Raises NotFound."""
@@ -432,7 +443,8 @@ class Supervisor:
         return process
 
     def sample(self, process_id: str) -> JSON | None:
-        """The last measurement of a living process: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes, threads, state."""
+        """The last measurement of a living process: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes,
+        threads, state."""
         live = self._live.get(process_id)
         return live.sample if live else None
 
@@ -453,7 +465,10 @@ class Supervisor:
         return sum(live.process.is_alive for live in self._live.values())
 
     async def join(self, process_id: str, timeout: float | None) -> Process:
-        """Wait until the process is over or ``timeout`` seconds have passed; the process either way. Raises NotFound, Conflict when never started."""
+        """Wait until the process is over or ``timeout`` seconds have passed; the process either way.
+
+        Raises NotFound, Conflict when never started.
+        """
         process = await self.get(process_id)
         if process.state is State.CREATED:
             raise Conflict(f"{process.name} can't be joined: it was never started.")
@@ -469,7 +484,7 @@ class Supervisor:
         while not is_so(live.saved):
             await live.changed.wait()
 
-    # --- ending -----------------------------------------------------------------------------------------------------------------
+    # --- ending -------------------------------------------------------------------------------------------------------
 
     async def end(
         self,
@@ -483,7 +498,8 @@ class Supervisor:
     ) -> Process:
         """stop, terminate, kill or interrupt; the process once the request is recorded and the signal sent.
 
-        Raises NotFound, Conflict (409) when it was never started or is over, Unavailable when its keeper can't be reached.
+        Raises NotFound, Conflict (409) when it was never started or is over, Unavailable when its keeper can't be
+        reached.
         """
         live = await self._to_be_commanded(process_id)
         if live.process.state is State.QUEUED:
@@ -537,7 +553,7 @@ class Supervisor:
         self._live.pop(process_id, None)
         await asyncio.to_thread(self.engine.delete, process_id)
 
-    # --- what keepers tell ------------------------------------------------------------------------------------------------------
+    # --- what keepers tell --------------------------------------------------------------------------------------------
 
     def keeper_connected(self, connection: KeeperConnection, hello: Message) -> None:
         """A keeper is there, anew or again."""
@@ -547,6 +563,7 @@ class Supervisor:
         if live is None:
             return
         self._take_news(live, hello)
+        live.log_end = max(live.log_end, hello["log_end"])
         last = hello.get("last_entry")
         if last is not None and last["seq"] == live.process.journal_seq + 1:
             self._take_entry(live, last)
@@ -567,6 +584,7 @@ class Supervisor:
         elif kind in ("sample", "progress"):
             self._take_news(live, message)
         elif kind == "log":
+            self._count_log(live, message["end"])
             live.log_grew.fire()
         elif kind == "refused":
             self._refused(live, message)
@@ -578,6 +596,10 @@ class Supervisor:
         if message.get("progress"):
             live.process = replace(live.process, progress=message["progress"])
             live.saved = replace(live.saved, progress=message["progress"])
+
+    def _count_log(self, live: Live, end: int) -> None:
+        self.metrics.log_bytes.inc(max(0, end - live.log_end))
+        live.log_end = max(live.log_end, end)
 
     def _refused(self, live: Live, message: Message) -> None:
         answer = live.requests.get(message.get("request", 0))
@@ -608,12 +630,16 @@ class Supervisor:
         request = event.data.get("request")
         if request is not None:
             live.answered.append(request)
+        self._count_log(live, event.data.get("log_bytes", 0))
         self._apply(live, event)
 
-    # --- changing and saving ----------------------------------------------------------------------------------------------------
+    # --- changing and saving ------------------------------------------------------------------------------------------
 
     def _apply(self, live: Live, event: Event, *, persist: bool = True) -> None:
-        """Change the process, then save it. An event that does not fit is a fault of ours or of a journal: it is logged and changes nothing."""
+        """Change the process, then save it.
+
+        An event that does not fit is a fault of ours or of a journal: it is logged and changes nothing.
+        """
         try:
             live.process, transition = lifecycle.apply(live.process, event)
         except IllegalTransition:
@@ -625,7 +651,10 @@ class Supervisor:
             self._spawn(self._persist(live))
 
     async def _persist(self, live: Live) -> None:
-        """Save until nothing is unsaved. When the database can't take it, the next reconciliation tries again: nothing is lost, the journal has it."""
+        """Save until nothing is unsaved.
+
+        When the database can't take it, the next reconciliation tries again: nothing is lost, the journal has it.
+        """
         try:
             while live.unsaved:
                 process, transitions, answered = live.process, live.unsaved, live.answered
@@ -635,7 +664,7 @@ class Supervisor:
                     ids = await self.store.writer.run(_save_job(process, transitions, expected))
                 except (SQLAlchemyError, RuntimeError, Stale) as error:
                     live.unsaved, live.answered = transitions + live.unsaved, answered + live.answered
-                    logger.error("process %s could not be saved (it will be tried again): %s", process.id, error)
+                    logger.warning("process %s could not be saved (it will be tried again): %s", process.id, error)
                     return
                 self._committed(live, process, transitions, ids)
                 for request in answered:
@@ -665,7 +694,7 @@ class Supervisor:
         recorded = await asyncio.to_thread(self.store.events_after, after, limit)
         return [Published(event.id, event_text(event, event.transition)) for event in recorded]
 
-    # --- comparing record and run folders ---------------------------------------------------------------------------------------
+    # --- comparing record and run folders -----------------------------------------------------------------------------
 
     async def _keep_reconciling(self) -> None:
         while True:
@@ -689,7 +718,7 @@ class Supervisor:
         try:
             evidence = await asyncio.to_thread(self.engine.examine, live.process.id)
         except (OSError, ValueError) as error:
-            logger.error("the run folder of %s can't be read: %s", live.process.id, error)
+            logger.warning("the run folder of %s can't be read: %s", live.process.id, error)
             return
         self._replay(live, evidence)
 
@@ -724,7 +753,10 @@ class Supervisor:
             self._fail(live, "the service, or its keeper, ended before it could be started")
 
     async def _bury(self, live: Live) -> None:
-        """Its keeper is dead and left no exit record. End what is left of its tree, then say that it is lost; no exit code is invented."""
+        """Its keeper is dead and left no exit record.
+
+        End what is left of its tree, then say that it is lost; no exit code is invented.
+        """
         ended = await asyncio.to_thread(self.engine.end_remains, live.process)
         await self._lose(live, "its keeper was killed", ended=ended)
 
@@ -733,11 +765,12 @@ class Supervisor:
             message = f"{why}; what became of the process can't be known"
             self._apply(live, Event("lost", _now(), lifecycle.SERVICE, message, data))
 
-    # --- logs -------------------------------------------------------------------------------------------------------------------
+    # --- logs ---------------------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def log_followed(self, process_id: str) -> AsyncIterator[Live | None]:
-        """While the context lasts the keeper tells of new output; gives the process's `Live`, or None when it is over."""
+        """While the context lasts the keeper tells of new output; gives the process's `Live`, or None when it is
+        over."""
         live = self._live.get(process_id)
         if live is None:
             yield None
@@ -752,14 +785,17 @@ class Supervisor:
             if live.log_readers == 0:
                 self.engine.watch_log(process_id, False)
 
-    # --- targets ----------------------------------------------------------------------------------------------------------------
+    # --- targets ------------------------------------------------------------------------------------------------------
 
     def _on_catalogue(self, environment: str, entries: list[JSON]) -> None:
         self.catalogue.replace(environment, entries)
         self.catalogue_changed.fire()
 
     async def reload_targets(self) -> list[JSON]:
-        """Start new launchers in place of the present ones; the catalogue after that. Processes that run keep their code."""
+        """Start new launchers in place of the present ones; the catalogue after that.
+
+        Processes that run keep their code.
+        """
         await asyncio.gather(*(env.reload() for env in self.engine.environments.values()))
         return self.catalogue.items()
 
