@@ -120,9 +120,10 @@ def _writing_pragmas(foreign_keys: bool) -> tuple[str, ...]:
     return (
         f"busy_timeout={_BUSY_TIMEOUT}",
         "journal_mode=WAL",
-        # After a power failure the last commits may be rolled back, consistently (https://sqlite.org/pragma.html#pragma_synchronous).
-        # The run folders, whose journals are synced before anything is answered, bring those processes back at the next start; so
-        # an fsync for each commit would buy nothing, and it was half of what a launch takes.
+        # After a power failure the last commits may be rolled back, consistently
+        # (https://sqlite.org/pragma.html#pragma_synchronous). The run folders, whose journals are synced before
+        # anything is answered, bring those processes back at the next start; so an fsync for each commit would buy
+        # nothing, and it was half of what a launch takes.
         "synchronous=NORMAL",
         "journal_size_limit=67108864",  # bytes; a slow reader can make the WAL grow, this lets it shrink again
         f"foreign_keys={'ON' if foreign_keys else 'OFF'}",

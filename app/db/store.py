@@ -301,7 +301,7 @@ def _filtered(wanted: Filter) -> Select[Any]:
     for key, value in wanted.labels:
         query = query.where(_process.c.id.in_(_labelled(key, value)))
     for word in wanted.q.casefold().split():
-        query = query.where(_process.c.search.contains(word))
+        query = query.where(_process.c.search.contains(word, autoescape=True))
     return query
 
 

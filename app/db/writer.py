@@ -1,7 +1,8 @@
 """The one writer of the database: a thread that runs jobs and commits them in groups.
 
-A commit costs an fsync (0.3 to 5 ms) however much is in it. So the thread takes all jobs that came while it was busy,
-runs them in one transaction, and tells their callers together. An idle writer starts a single job at once.
+A commit has a price of its own, however much is in it: locks, writes of whole pages, an fsync on PostgreSQL. So the
+thread takes all jobs that came while it was busy, runs them in one transaction, and tells their callers together. An
+idle writer starts a single job at once.
 """
 
 import asyncio

@@ -127,6 +127,11 @@ def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path) -> None
     assert file.read_bytes() == b"not a database" * 1000
 
 
+def test_a_folder_in_place_of_the_database_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="can't be used"):
+        upgrade(f"sqlite:///{tmp_path}")
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="can't be created"):

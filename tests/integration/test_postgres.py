@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -14,7 +15,9 @@ from app import lifecycle
 from app.db.engine import READERS
 from app.db.store import Filter, Store, insert_process
 from app.lifecycle import Process
-from tests.postgres import PostgreSQL
+
+if TYPE_CHECKING:
+    from tests.postgres import PostgreSQL
 
 pytest_plugins = ["tests.postgres"]
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -23,12 +26,7 @@ PROCESS = Process("a", 1, "Process-1", "jobs:f", "default", "function", {}, date
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def url(postgresql: PostgreSQL) -> str:
+def url(postgresql: "PostgreSQL") -> str:
     return postgresql.new_database()
 
 

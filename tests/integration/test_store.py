@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -10,14 +13,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, insert, make_url, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import SQLModel
 
 from app import lifecycle
-from app.db.engine import DatabaseGone, make_engine
+from app.db.engine import DatabaseGone, make_engine, upgrade
 from app.db.store import (
     Filter,
     Sessions,
@@ -32,28 +37,46 @@ from app.db.store import (
 from app.db.writer import Job, Writer, WriterClosed
 from app.errors import BadConfig, Invalid
 from app.lifecycle import Event, Process, Transition
-from app.security.auth import Session
+from app.security.auth import Session, SessionStore
 from procdeck.states import Outcome, State
+
+if TYPE_CHECKING:
+    from tests.postgres import PostgreSQL
 
 pytest_plugins = ["tests.postgres"]
 pytestmark = pytest.mark.anyio
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 22, 6, 55, 26, 123456, tzinfo=UTC)
 
 BOTH = [pytest.param("sqlite", id="sqlite"), pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgres)]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+@pytest.fixture(scope="module")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database to copy: migrating is tested elsewhere, and takes longer than most tests."""
+    file = tmp_path_factory.mktemp("migrated") / "procdeck.db"
+    upgrade(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="module")
+def migrated_url(postgresql: "PostgreSQL") -> str:
+    """A PostgreSQL database to share, for the same reason."""
+    url = postgresql.new_database()
+    upgrade(url)
+    return url
 
 
 @pytest.fixture(params=BOTH)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'data' / 'procdeck.db'}"
-    new: str = request.getfixturevalue("postgresql").new_database()
-    return new
+        return f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path)}"
+    shared: str = request.getfixturevalue("migrated_url")
+    with psycopg.connect(shared, autocommit=True) as connection:
+        connection.execute("TRUNCATE process, transition, label, session")
+        connection.execute("UPDATE counter SET value = 0")
+    return shared
 
 
 @pytest.fixture
@@ -215,11 +238,10 @@ async def test_active_processes_and_counts(store: Store) -> None:
     over = {"state": State.EXITED, "outcome": Outcome.FAILED}
     await add(store, make(1), make(2, state=State.RUNNING), make(3, **over), make(4, **over), make(5))
     assert [process.number for process in store.active()] == [1, 2, 5]
-    assert store.counts_by_state_and_outcome() == {
-        (State.CREATED, None): 2,
-        (State.RUNNING, None): 1,
-        (State.EXITED, Outcome.FAILED): 2,
-    }
+    assert store.counts_by_state_and_outcome() == (
+        {State.CREATED: 2, State.RUNNING: 1, State.EXITED: 2},
+        {Outcome.FAILED: 2},
+    )
 
 
 # --- numbers -----------------------------------------------------------------------------------------------------
@@ -344,7 +366,7 @@ async def test_events_resume_after_any_number(store: Store) -> None:
 
 
 async def test_sessions(store: Store) -> None:
-    sessions = Sessions(store, Session)
+    sessions: SessionStore = Sessions(store, Session)
     early, late = (Session(name, "operator", NOW, NOW + timedelta(hours=h)) for name, h in (("a", 1), ("b", 9)))
     await sessions.create(early)
     await sessions.create(late)
@@ -510,12 +532,12 @@ async def test_the_files_are_for_their_owner_only(sqlite: Store, file: Path) -> 
     assert modes == {"data": 0o700, "procdeck.db": 0o600, "procdeck.db-wal": 0o600, "procdeck.db-shm": 0o600}
 
 
-async def test_the_writer_is_durable_and_checked(sqlite: Store) -> None:
+async def test_the_writer_survives_crashes_and_checks_references(sqlite: Store) -> None:
     def pragmas(connection: Connection) -> list[object]:
         names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "query_only")
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
 
-    assert await sqlite.writer.run(pragmas) == ["wal", 2, 1, 5000, 0]
+    assert await sqlite.writer.run(pragmas) == ["wal", 1, 1, 5000, 0]
 
 
 def test_a_reader_cannot_write(url: str, store: Store) -> None:
@@ -586,6 +608,45 @@ async def test_a_database_that_was_taken_away_is_not_written(
     kept.replace(file)
     await add(sqlite, make(3))
     assert sqlite.last_number() == 3
+
+
+COUNT_FOR_EVER = """
+import asyncio, sys
+from sqlalchemy import text
+from app.db.store import Store
+
+def count(connection):
+    step = "UPDATE counter SET value = value + 1 WHERE name = :name RETURNING value"
+    return [connection.execute(text(step), {"name": name}).scalar_one() for name in ("process", "event")]
+
+async def worker(store):
+    while True:
+        print(*await store.writer.run(count), flush=True)
+
+async def main():
+    store = Store.open(sys.argv[1])
+    await asyncio.gather(*(worker(store) for _ in range(5)))
+
+asyncio.run(main())
+"""
+
+
+def test_nothing_committed_is_lost_and_nothing_is_half_done_when_the_service_is_killed(file: Path) -> None:
+    url = f"sqlite:///{file}"
+    for lines in (1, 50, 500):
+        command = [sys.executable, "-c", COUNT_FOR_EVER, url]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as service:
+            assert service.stdout is not None
+            told = [service.stdout.readline() for _ in range(lines)][-1]
+            service.kill()
+            told = (service.stdout.readlines() or [told])[-1]
+        store = Store.open(url)
+        kept = (store.last_number(), store.last_event_id())
+        store.close()
+        assert kept[0] == kept[1] >= int(told.split()[0])
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
 
 
 async def test_json_is_readable_by_other_programs(sqlite: Store, file: Path) -> None:
