@@ -11,18 +11,20 @@ import math
 import os
 import sys
 import traceback
-from json import dumps, loads
-from multiprocessing import get_context, log_to_stderr
+from _socket import MSG_DONTWAIT, MSG_PEEK, socket
+from io import TextIOWrapper
+from multiprocessing import get_context, log_to_stderr, popen_fork
 from multiprocessing import process as mp_process
-from signal import SIGKILL
-from socket import MSG_DONTWAIT, MSG_PEEK, socket
+from signal import SIGKILL, set_wakeup_fd
 from typing import Any
 
 from procdeck import posix
+from procdeck.forking import fork_with_hooks
+from procdeck.protocol import dump_json, load_json
 
 MAX_RESULT_BYTES = 64 * 1024
 """A return value whose JSON is longer is not kept; the record then says so."""
-MAX_LAUNCH_BYTES = 128 * 1024
+MAX_LAUNCH_BYTES = 16 * 1024
 """Of a launch that is passed to a child forked ahead of time; one packet of the channel."""
 MAX_TRACEBACK_CHARS = 32 * 1024
 
@@ -42,7 +44,7 @@ def progress(fraction: float, message: str = "") -> None:
         return
     report = {"type": "progress", "fraction": min(max(float(fraction), 0.0), 1.0), "message": str(message)[:500]}
     try:
-        _channel.send(dumps(report).encode(), MSG_DONTWAIT)
+        _channel.send(dump_json(report), MSG_DONTWAIT)
     except OSError:
         return
 
@@ -59,6 +61,28 @@ def stop_requested() -> bool:
         return _channel.recv(1, MSG_PEEK | MSG_DONTWAIT) != b""
     except OSError:
         return False
+
+
+class _Forked(popen_fork.Popen):
+    """multiprocessing's way to fork, save for the call itself, see `procdeck.forking`."""
+
+    def _launch(self, process_obj: Any) -> None:
+        parent_read, child_write = os.pipe()
+        child_read, parent_write = os.pipe()
+        self.pid = fork_with_hooks()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.close(parent_read)
+                os.close(parent_write)
+                code = process_obj._bootstrap(parent_sentinel=child_read)
+            finally:
+                os._exit(code)
+        os.close(child_write)
+        os.close(child_read)
+        # The parent's ends stay open as long as this process lives: the child's `parent_process()` watches one of them.
+        self.sentinel = parent_read
+        self.finalizer = None
 
 
 class ChildProcess(mp_process.BaseProcess):
@@ -81,6 +105,8 @@ class ChildProcess(mp_process.BaseProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name for the way a context starts a process
+        if process_obj.start_method == "fork":
+            return _Forked(process_obj)
         context: Any = get_context(process_obj.start_method)
         return context.Process._Popen(process_obj)
 
@@ -103,6 +129,8 @@ class ChildProcess(mp_process.BaseProcess):
             self.launch = _wait_for_launch(self.channel)
         self._adopt(self.launch)
         _enter(self.launch)
+        # multiprocessing would open /dev/null anew; fd 0 is that already, and `run` puts the object back.
+        self.stdin, sys.stdin = sys.stdin, None
         return super()._bootstrap(parent_sentinel)  # type: ignore[misc,no-any-return]
 
     def _adopt(self, launch: dict[str, Any]) -> None:
@@ -113,6 +141,7 @@ class ChildProcess(mp_process.BaseProcess):
 
     def run(self) -> None:
         """Call the target; tell the keeper of the return value, or of the exception before it goes its way."""
+        sys.stdin = self.stdin
         try:
             if self.launch.get("cwd"):
                 os.chdir(self.launch["cwd"])
@@ -137,13 +166,14 @@ def _detach(process: ChildProcess) -> None:
     posix.prctl(posix.PR_SET_PDEATHSIG, SIGKILL)
     for fd in process.keeper_fds:
         os.close(fd)
+    set_wakeup_fd(-1)
     posix.reset_signals()
     _channel = process.channel
     try:
         _channel.send(b'{"type":"ready"}')
     except OSError:
         os._exit(1)
-    _open_stdio()
+    line_buffer_stdio()
 
 
 def _wait_for_launch(channel: socket) -> dict[str, Any]:
@@ -151,7 +181,7 @@ def _wait_for_launch(channel: socket) -> dict[str, Any]:
     packet = channel.recv(MAX_LAUNCH_BYTES)
     if not packet:
         os._exit(0)
-    launch: dict[str, Any] = loads(packet)
+    launch: dict[str, Any] = load_json(packet)
     return launch
 
 
@@ -161,23 +191,23 @@ def _enter(launch: dict[str, Any]) -> None:
     # /proc/PID/fd, even when the keeper was killed. It takes no lock.
     os.open(f"{launch['folder']}/lock", os.O_RDONLY | os.O_CLOEXEC)
     os.environ["PROCDECK_ID"] = launch["id"]
-    os.environ.update(launch.get("env") or {})
+    if launch["env"]:
+        os.environ.update(launch["env"])
     if launch.get("log_level"):
         log_to_stderr(launch["log_level"])
     gc.enable()
     _reseed()
 
 
-def _open_stdio() -> None:
+def line_buffer_stdio() -> None:
     """Line-buffered UTF-8 on both streams, so that a line is in the log when it was printed, and still is when the
     process is killed right after.
 
-    PYTHONUNBUFFERED would come too late: an interpreter reads it only when it starts.
+    PYTHONUNBUFFERED would come too late for a forked child: an interpreter reads it only when it starts.
     """
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not (stream.line_buffering and stream.errors == "backslashreplace"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _reseed() -> None:
@@ -217,7 +247,10 @@ def _run_process(launch: dict[str, Any]) -> None:
 
 def _exec_command(launch: dict[str, Any]) -> None:
     command = [*launch["run"], *map(str, launch["args"])]
-    os.execvp(command[0], command)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, command[0]) from None  # execvp does not say what it looked for
 
 
 _RUN: dict[str, Any] = {"function": _call_function, "process": _run_process, "command": _exec_command}
@@ -243,7 +276,7 @@ def _text(error: BaseException) -> str:
 
 def _bounded(result: Any) -> dict[str, Any]:
     try:
-        text = dumps(result, allow_nan=False)
+        text = dump_json(result)
     except (TypeError, ValueError, RecursionError) as error:
         return {"result_omitted": f"the return value can't be written as JSON: {error}"}
     if len(text) > MAX_RESULT_BYTES:
@@ -259,6 +292,6 @@ def _tell(**facts: Any) -> None:
     if _channel is None:
         return
     try:
-        _channel.send(dumps({"type": "outcome", **facts}).encode())
+        _channel.send(dump_json({"type": "outcome", **facts}))
     except OSError:
         return

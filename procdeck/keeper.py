@@ -11,6 +11,7 @@ disk before the child is reaped.
 
 from __future__ import annotations
 
+import _socket
 import gc
 import os
 import signal
@@ -18,7 +19,6 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from json import dumps, loads
 from select import POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic, sleep
 from typing import Any, NamedTuple, NoReturn
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, NoReturn
 from procdeck import posix, run_folder
 from procdeck.child import MAX_LAUNCH_BYTES, ChildProcess
 from procdeck.log import LogWriter
-from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, encode
+from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, dump_json, encode, load_json
 
 READ_BYTES = 64 * 1024
 """A pipe's capacity (pipe(7)): one read empties it."""
@@ -56,8 +56,9 @@ def keep(orders: socket.socket, foreign_fds: list[int]) -> NoReturn:
     """
     code = 70  # EX_SOFTWARE of sysexits.h
     try:
+        # The child first: what this process writes before that fork, both would have to copy once more.
+        child = bear([orders.fileno(), *foreign_fds])
         _become_keeper(foreign_fds)
-        child = bear([orders.fileno()])
         launch = _receive(orders)
         if launch is not None:
             _open_keeper_log(launch["folder"])
@@ -80,7 +81,6 @@ def _become_keeper(foreign_fds: list[int]) -> None:
         os.close(fd)
     signal.set_wakeup_fd(-1)
     posix.reset_signals()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -92,7 +92,7 @@ def _receive(orders: socket.socket) -> dict[str, Any] | None:
     """The launch, as the launcher passes it on; None when the launcher ended first."""
     decoder = Decoder()
     with orders:
-        while data := orders.recv(65536):
+        while data := orders.recv(MAX_LAUNCH_BYTES):
             for message in decoder.feed(data):
                 launch: dict[str, Any] = message["spec"]
                 return launch
@@ -114,17 +114,22 @@ def _log_trouble(text: str) -> None:
         return
 
 
+def _wake(number: int, frame: object) -> None:
+    """A signal handler that does nothing: the signal's byte in the wake-up pipe is what the loop waits for
+    (`signal.set_wakeup_fd`)."""
+
+
 class Newborn(NamedTuple):
     """A child just started, and the keeper's ends of what leads to it."""
 
     process: ChildProcess
-    channel: socket.socket
+    channel: _socket.socket
     stdout: int
     stderr: int
 
     def order(self, launch: dict[str, Any]) -> bool:
         """Tell a child that was forked ahead of time what to be; False when it can't be told."""
-        packet = dumps(launch).encode()
+        packet = dump_json(launch)
         if launch["start_method"] != "fork" or len(packet) > MAX_LAUNCH_BYTES:
             return False
         try:
@@ -148,7 +153,7 @@ def bear(keeper_fds: list[int], launch: dict[str, Any] | None = None) -> Newborn
     ``keeper_fds`` are the descriptors that a forked child must not keep. Raises OSError when it can't be started.
     """
     out, err = os.pipe(), os.pipe()
-    channel, child_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel, child_channel = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     kept = [os.dup(1), os.dup(2)]
     child = ChildProcess(child_channel, [*keeper_fds, *out, *err, channel.fileno(), *kept], launch)
     os.dup2(out[1], 1)
@@ -197,6 +202,7 @@ class Keeper:
         # The child first, everything else while it is on its way.
         ordered = child.order(self.launch)
         self.journal = run_folder.Journal(self.launch["folder"])
+        self.log = LogWriter(f"{self.launch['folder']}/{run_folder.LOG}", self.launch["log_budget"])
         try:
             if not ordered:
                 child.discard()
@@ -213,17 +219,17 @@ class Keeper:
         self._after("sample", self.sample_every, self._sample)
         while not self._is_finished():
             self._turn()
+        self._drain_output()  # the last words of what was left of the tree
         self.link.drain()
 
     def _attend(self, child: Newborn) -> None:
         """Watch the child's end, output and channel, and the orphans to come."""
         self.began = monotonic()
         self.child, self.channel, self.pid = child.process, child.channel, child.process.pid or 0
-        self.log = LogWriter(f"{self.launch['folder']}/{run_folder.LOG}", self.launch["log_budget"])
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        posix.set_handler(signal.SIGCHLD, _wake)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self._watch(wake_read, self._on_sigchld)
         for fd, name in ((child.stdout, "stdout"), (child.stderr, "stderr")):
@@ -363,6 +369,9 @@ class Keeper:
                 packet = self.channel.recv(256 * 1024)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                # Said once, of a child that ended without having taken the pill; what it had sent can still be read.
+                continue
             except OSError:
                 packet = b""
             if not packet:
@@ -372,7 +381,7 @@ class Keeper:
 
     def _take(self, packet: bytes) -> None:
         try:
-            message = loads(packet)
+            message = load_json(packet)
             kind = message.pop("type")
         except (ValueError, KeyError, AttributeError, RecursionError):
             _log_trouble("a packet on the side channel is not a message of ours; ignored")
@@ -737,12 +746,20 @@ def _is_over(pid: int) -> bool:
 
 def _is_helper(pid: int) -> bool:
     """multiprocessing's own resource tracker and fork server: they ignore SIGTERM and end by themselves when those who
-    need them are gone."""
+    need them are gone. What a fork server forks has its command line too, so the server is told by its pid."""
+    if pid == _fork_server_pid():
+        return True
     try:
         command = posix.read_file(f"/proc/{pid}/cmdline", 4096)
     except OSError:
         return False
-    return b"multiprocessing.resource_tracker" in command or b"multiprocessing.forkserver" in command
+    return b"multiprocessing.resource_tracker" in command
+
+
+def _fork_server_pid() -> int | None:
+    """The pid of this keeper's fork server, when the launch needed one."""
+    module: Any = sys.modules.get("multiprocessing.forkserver")
+    return module._forkserver._forkserver_pid if module is not None else None
 
 
 class ServiceLink:
@@ -753,13 +770,13 @@ class ServiceLink:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._socket: socket.socket | None = None
+        self._socket: _socket.socket | None = None
         self._decoder = Decoder()
         self._backlog = bytearray()
 
     def connect(self) -> bool:
         """Try once; whether it worked."""
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         link.setblocking(False)
         try:
             connect_unix(link, self._path)
@@ -838,7 +855,7 @@ class ServiceLink:
             self._socket = None
 
 
-def connect_unix(link: socket.socket, path: str) -> None:
+def connect_unix(link: _socket.socket, path: str) -> None:
     """Connect to ``path`` even when it is longer than the 107 bytes that an address holds (unix(7)): through a
     descriptor of its folder."""
     folder, _, name = path.rpartition("/")

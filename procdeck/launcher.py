@@ -25,7 +25,6 @@ from contextlib import suppress
 from errno import ECONNRESET, EPIPE
 from importlib.machinery import PathFinder
 from json import dumps, loads
-from multiprocessing import connection as _connection
 from multiprocessing import popen_fork as _popen_fork
 from multiprocessing import util as _util
 from select import POLLIN, poll
@@ -33,12 +32,13 @@ from socket import socket, socketpair
 from time import monotonic
 from typing import Any, NamedTuple, NoReturn
 
-from procdeck import registry
-from procdeck import schema as _schema
+from procdeck import posix, registry, schema
+from procdeck.child import line_buffer_stdio
+from procdeck.forking import fork_bare, note_hooks
 from procdeck.keeper import keep
 from procdeck.protocol import VERSION, Decoder, Message, encode
 
-_WARM = (_connection, _popen_fork, _util, _schema)
+_WARM = (_popen_fork, _util)
 """Imported for the children to come: what is loaded before the fork is shared and costs them no time."""
 
 Entries = list[dict[str, Any]]
@@ -64,13 +64,14 @@ class Launcher:
 
     def run(self) -> None:
         """Import, describe, then serve until the service closes the connection."""
+        # No collection from here to the freeze: what it would free leaves holes in pages that the forked processes
+        # share, and whatever they put there costs each of them a page (the advice of gc.freeze()'s documentation).
+        gc.disable()
         self._tell("hello", version=VERSION, pid=os.getpid(), python=sys.version.split()[0])
         for module in self.config["modules"]:
             self._tell("module", entries=self._load(module))
         self._tell("ready", files=sorted(self.files | _own_files()))
-        gc.collect()
         gc.freeze()  # keeps the collector from writing to, and so copying, what the forked processes share
-        gc.disable()
         self._serve()
 
     def _tell(self, type_: str, **fields: Any) -> None:
@@ -85,10 +86,10 @@ class Launcher:
         if "error" in trial:
             return [_broken(name, trial["error"])]
         preload = self.config["preload"] and not trial["threads"]
-        error = _import_here(name) if preload else None
+        entries: Entries = trial["entries"]
+        error = _import_here(name, entries) if preload else None
         if error is not None:
             return [_broken(name, error)]
-        entries: Entries = trial["entries"]
         for entry in entries:
             entry["preloaded"] = preload
             if trial["threads"]:
@@ -105,6 +106,7 @@ class Launcher:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the service's affair
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        posix.note_handled_signals()
         waiter, decoder = poll(), Decoder()
         waiter.register(self.link, POLLIN)
         waiter.register(wake_read, POLLIN)
@@ -115,7 +117,10 @@ class Launcher:
                     os.read(wake_read, 4096)
                     self._reap()
                     continue
-                data = self.link.recv(65536)
+                try:
+                    data = self.link.recv(65536)
+                except ConnectionResetError:  # killed with something unread
+                    data = b""
                 if not data:
                     return
                 for message in decoder.feed(data):
@@ -163,7 +168,7 @@ class Launcher:
         sys.stderr.flush()
         ours, theirs = socketpair()
         with theirs:
-            pid = os.fork()
+            pid = fork_bare()
             if pid == 0:
                 keep(theirs, [*self.own_fds, ours.fileno()])
         self.keepers[pid] = None
@@ -271,10 +276,13 @@ def _describe_status(status: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
 
-def _import_here(name: str) -> str | None:
-    """Import for good; the error text when it fails this time."""
+def _import_here(name: str, entries: Entries) -> str | None:
+    """Import for good, and read the annotations that the children will need; the error text when it fails this time."""
     try:
         importlib.import_module(name)
+        for entry in entries:
+            if not entry["error"]:
+                schema.converters(registry.resolve(entry["name"]))
     except BaseException:
         return _import_traceback()
     return None
@@ -319,10 +327,11 @@ def main() -> None:
         os.environ["PYTHONPATH"] = os.environ.pop("PROCDECK_PYTHONPATH")
     else:
         os.environ.pop("PYTHONPATH", None)
+    note_hooks()
     sys.path[:0] = config["path"]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(config["open_files"], hard), hard))
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    line_buffer_stdio()  # here, and not in each child: what is there already costs them nothing
     Launcher(link, config).run()
 
 

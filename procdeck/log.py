@@ -87,9 +87,11 @@ class LogWriter:
         return b"%s.%06dZ %s %s " % (self._second_text.encode(), nanoseconds // 1000, stream.encode(), tag)
 
     def _write(self, records: bytes) -> None:
+        note = b""
         if self._unreported:
-            note = f"[procdeck: {self._unreported} bytes of output could not be written]\n".encode()
-            records = self._prefix("stderr", b"F") + note + records
+            text = f"[procdeck: {self._unreported} bytes of output could not be written]\n"
+            note = self._prefix("stderr", b"F") + text.encode()
+            records = note + records
         try:
             if self._fd < 0 or self.end - self._first >= self._segment_bytes:
                 self._rotate()
@@ -98,11 +100,18 @@ class LogWriter:
             written = 0
         if written < len(records):
             written = self._undo_partial(records, written)
-            self._unreported += len(records) - written
-            self.dropped_bytes += len(records) - written
+            self._count_lost(len(note), records, written)
         else:
             self._unreported = 0
         self.end += written
+
+    def _count_lost(self, note: int, records: bytes, written: int) -> None:
+        """Count the text of the records that were not written; the note in front of them is no output."""
+        if written >= note:
+            self._unreported = 0
+        lost = len(text_of(Chunk(0, 0, records[max(note, records.rfind(b"\n", 0, written) + 1) :])))
+        self._unreported += lost
+        self.dropped_bytes += lost
 
     def _undo_partial(self, records: bytes, written: int) -> int:
         """Cut the segment back to whole records after a short write (a disk just full); the bytes that stay."""
@@ -190,16 +199,19 @@ def read_chunk(folder: str, after: int, limit: int = 256 * 1024) -> Chunk:
         return Chunk(after, after, b"")
     for first, size in parts:
         if after < first + size:
-            start = max(after, first)
-            chunk = _read_records(f"{folder}/{first:020d}.log", first, start, limit)
-            if chunk.data:
+            try:
+                chunk = _read_records(f"{folder}/{first:020d}.log", first, max(after, first), limit)
+            except FileNotFoundError:  # removed just now, by the budget
+                continue
+            # Nothing in the last segment: a record is being written there, and will be whole the next time.
+            if chunk.data or first == parts[-1][0]:
                 return chunk
             after = max(after, first + size)
     return Chunk(after, after, b"")
 
 
 def _read_records(path: str, first: int, start: int, limit: int) -> Chunk:
-    limit = max(limit, 2 * MAX_TEXT_BYTES)
+    limit = max(limit, 3 * MAX_TEXT_BYTES)  # the rest of one record and the whole next one
     # One byte more in front tells whether `start` is the start of a record.
     back = 1 if start > first else 0
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

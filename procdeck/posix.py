@@ -17,6 +17,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import close, listdir, open, read, sysconf
+from typing import NamedTuple
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -27,6 +28,7 @@ PAGE_BYTES = sysconf("SC_PAGE_SIZE")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = _libc.prctl
+_prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 _SYS_WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}.get(os.uname().machine)
 _P_PID = 1
 _waitid_arguments = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
@@ -34,7 +36,7 @@ _waitid_arguments = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_void_p,
 
 def prctl(option: int, value: int) -> None:
     """prctl(2) with one argument. Raises OSError."""
-    if _prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+    if _prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
@@ -70,7 +72,7 @@ def peek_exit(pid: int) -> Exit | None:
     return Exit(-info.si_status, info.si_status | (0x80 if core else 0), core, _zombie_usage(pid))
 
 
-_USAGE = struct.Struct("16q")
+_USAGE = struct.Struct("18q")
 """struct rusage of getrusage(2) on 64-bit Linux: two timevals and fourteen longs."""
 
 
@@ -93,8 +95,8 @@ def _zombie_usage(pid: int) -> dict[str, float]:
         "major_faults": v[9],
         "blocks_in": v[11],
         "blocks_out": v[12],
-        "voluntary_switches": v[14],
-        "involuntary_switches": v[15],
+        "voluntary_switches": v[16],
+        "involuntary_switches": v[17],
     }
 
 
@@ -145,8 +147,7 @@ def read_file(path: str, limit: int = 65536) -> bytes:
         close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """Of /proc/PID/stat (proc_pid_stat(5)): ``ticks`` is CPU time of the process and of its awaited children in clock
     ticks, ``start_ticks`` its start since boot, ``state`` one letter (R, S, D, T, Z …), ``rss_bytes`` its resident
     memory."""
@@ -214,11 +215,17 @@ BOOT_ID = read_file("/proc/sys/kernel/random/boot_id").decode().strip()
 """The kernel's random id of this boot; with it a start time in ticks names a process for good on one host."""
 
 
-_set_handler = _signal.signal
+set_handler = _signal.signal
 _get_handler = _signal.getsignal
 """The functions in C: those of the module make an enumeration's member of every answer, for some sixty signals in each
 new process."""
-_RESET = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}))
+_handled = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}))
+
+
+def note_handled_signals() -> None:
+    """Remember which signals are handled or ignored now, so that the processes forked from here reset only those."""
+    global _handled
+    _handled = tuple(number for number in _handled if _get_handler(number) != _signal.SIG_DFL)
 
 
 def reset_signals() -> None:
@@ -227,8 +234,7 @@ def reset_signals() -> None:
     Python itself ignores SIGPIPE and SIGXFSZ so that they become exceptions; that stays as in a new interpreter, and so
     does KeyboardInterrupt.
     """
-    for number in _RESET:
-        if _get_handler(number) != _signal.SIG_DFL:
-            _set_handler(number, _signal.SIG_DFL)
-    _set_handler(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in _handled:
+        set_handler(number, _signal.SIG_DFL)
+    set_handler(signal.SIGINT, signal.default_int_handler)
+    _signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -29,7 +29,7 @@ service → keeper    ``watch``           on: whether ``log`` messages are wante
 
 from __future__ import annotations
 
-from json import dumps, loads
+from json import JSONDecoder, JSONEncoder
 from typing import Any
 
 VERSION = 1
@@ -38,6 +38,23 @@ MAX_FRAME = 8 * 1024 * 1024
 
 Message = dict[str, Any]
 
+# Made once: json.dumps() with options would make an encoder at each call.
+_encode = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_decode = JSONDecoder().decode
+
+
+def dump_json(value: Any) -> bytes:
+    """``value`` as compact JSON in UTF-8; a lone surrogate becomes its escape, which is JSON as well.
+
+    Raises TypeError for what JSON can't hold, ValueError for NaN and infinity, RecursionError.
+    """
+    return _encode(value).encode(errors="backslashreplace")
+
+
+def load_json(text: bytes) -> Any:
+    """What a JSON text holds. Raises ValueError, RecursionError."""
+    return _decode(text.decode())
+
 
 class ProtocolError(ValueError):
     """The peer sent what is not a frame; the connection can't be used any further."""
@@ -45,7 +62,7 @@ class ProtocolError(ValueError):
 
 def encode(type_: str, **fields: Any) -> bytes:
     """One frame. Raises ProtocolError when it would be longer than `MAX_FRAME`, ValueError for NaN or infinity."""
-    body = dumps({"type": type_, **fields}, separators=(",", ":"), allow_nan=False).encode()
+    body = dump_json({"type": type_, **fields})
     if len(body) > MAX_FRAME:
         raise ProtocolError(f"a message of {len(body)} bytes is longer than {MAX_FRAME}")
     return len(body).to_bytes(4, "big") + body
@@ -75,7 +92,7 @@ class Decoder:
 
 def _message(body: bytes) -> Message:
     try:
-        message = loads(body)
+        message = load_json(body)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a frame is not JSON: {error}") from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):

@@ -85,7 +85,7 @@ def resolve(name: str) -> Any:
     module, _, qualname = name.partition(":")
     if not module or not qualname or "<" in qualname:
         raise ValueError(f"{name!r} does not name a target: it has to look like module:function")
-    return _attribute(importlib.import_module(module), qualname)
+    return _attribute(sys.modules.get(module) or importlib.import_module(module), qualname)
 
 
 def collect(module: ModuleType) -> list[Entry]:

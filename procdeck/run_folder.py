@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from json import dumps, loads
+from errno import ENOSPC
 from typing import Any
 
 from procdeck import posix
+from procdeck.protocol import dump_json, load_json
 
 SPEC = "spec.json"
 JOURNAL = "journal.ndjson"
@@ -29,7 +30,7 @@ def create(folder: str, spec: dict[str, Any]) -> None:
     os.mkdir(folder, 0o700)
     os.mkdir(f"{folder}/{LOG}", 0o700)
     # Written under another name first: whoever finds spec.json finds all of it.
-    _write_new(f"{folder}/{SPEC}.new", dumps(spec, separators=(",", ":")).encode())
+    _write_new(f"{folder}/{SPEC}.new", dump_json(spec))
     os.rename(f"{folder}/{SPEC}.new", f"{folder}/{SPEC}")
 
 
@@ -47,14 +48,20 @@ def settle(folder: str) -> None:
 def _write_new(path: str, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, data)
+        _write_whole(fd, data)
     finally:
         os.close(fd)
 
 
+def _write_whole(fd: int, data: bytes) -> None:
+    """Write all of it. Raises OSError also when a disk that is just full took a part."""
+    if os.write(fd, data) < len(data):
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+
 def read_spec(folder: str) -> dict[str, Any]:
     """The launch spec. Raises OSError when it can't be read, ValueError when it is not what `create` wrote."""
-    spec = loads(posix.read_file(f"{folder}/{SPEC}", 4 * 1024 * 1024))
+    spec = load_json(posix.read_file(f"{folder}/{SPEC}", 4 * 1024 * 1024))
     if not isinstance(spec, dict):
         raise ValueError("spec.json does not hold an object")  # noqa: TRY004 - the text is wrong, not a caller's type
     return spec
@@ -91,13 +98,20 @@ class Journal:
     def __init__(self, folder: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self.fd = os.open(f"{folder}/{JOURNAL}", flags, 0o600)
+        self._size = os.fstat(self.fd).st_size
         self.seq = 0
 
     def append(self, event: str, actor: str, reason: str | None, data: dict[str, Any]) -> Entry:
-        """Write an entry and wait until it is on the disk; the entry. Raises OSError."""
+        """Write an entry and wait until it is on the disk; the entry. Raises OSError, and leaves no part of it then."""
         entry = {"seq": self.seq + 1, "at": now_text(), "event": event, "actor": actor, "reason": reason, "data": data}
-        os.write(self.fd, dumps(entry, separators=(",", ":")).encode() + b"\n")
-        os.fdatasync(self.fd)
+        line = dump_json(entry) + b"\n"
+        try:
+            _write_whole(self.fd, line)
+            os.fdatasync(self.fd)
+        except OSError:
+            os.ftruncate(self.fd, self._size)
+            raise
+        self._size += len(line)
         self.seq += 1
         return entry
 
@@ -116,7 +130,7 @@ def read_journal(folder: str) -> list[Entry]:
 
 
 def _entry(line: bytes) -> Entry:
-    entry = loads(line)
+    entry = load_json(line)
     if not isinstance(entry, dict) or not isinstance(entry.get("seq"), int) or not isinstance(entry.get("event"), str):
         raise ValueError("a line of the journal is not an entry")  # noqa: TRY004
     return entry

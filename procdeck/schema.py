@@ -23,6 +23,7 @@ pathlib, dataclasses ... are looked at only if the target's own module has loade
 
 import collections.abc
 import enum
+import functools
 import inspect
 import re
 import sys
@@ -93,6 +94,34 @@ def parameters_schema(function: Callable[..., Any]) -> Schema:
     return describe_parameters(function)[0]
 
 
+class Converters(NamedTuple):
+    """How the arguments of one function are converted: by position, by name, and what its `*args` and `**kwargs`
+    take."""
+
+    by_position: list[Codec]
+    by_name: dict[str, Codec]
+    rest: Codec
+    other: Codec
+
+
+@functools.cache
+def converters(function: Callable[..., Any]) -> Converters:
+    """The converters of ``function``, read from its annotations once: a launcher asks before it forks, its children
+    have them."""
+    found = Converters([], {}, _ANYTHING, _ANYTHING)
+    for argument in _read(function)[0]:
+        if argument.kind is Parameter.VAR_POSITIONAL:
+            found = found._replace(rest=argument.codec)
+        elif argument.kind is Parameter.VAR_KEYWORD:
+            found = found._replace(other=argument.codec)
+        else:
+            if argument.kind is not Parameter.KEYWORD_ONLY:
+                found.by_position.append(argument.codec)
+            if argument.kind is not Parameter.POSITIONAL_ONLY:
+                found.by_name[argument.name] = argument.codec
+    return found
+
+
 def convert_arguments(
     function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -100,24 +129,11 @@ def convert_arguments(
 
     Arguments that the function has no parameter for go through as they are: the call itself will complain.
     """
-    arguments, _ = _read(function)
-    by_position: list[Codec] = []
-    by_name: dict[str, Codec] = {}
-    rest = other = _ANYTHING
-    for argument in arguments:
-        if argument.kind is Parameter.VAR_POSITIONAL:
-            rest = argument.codec
-        elif argument.kind is Parameter.VAR_KEYWORD:
-            other = argument.codec
-        else:
-            if argument.kind is not Parameter.KEYWORD_ONLY:
-                by_position.append(argument.codec)
-            if argument.kind is not Parameter.POSITIONAL_ONLY:
-                by_name[argument.name] = argument.codec
-    by_position += [rest] * (len(args) - len(by_position))
+    known = converters(function)
+    by_position = known.by_position + [known.rest] * (len(args) - len(known.by_position))
     return (
         tuple(by_position[i].convert(value, f"args[{i}]") for i, value in enumerate(args)),
-        {name: by_name.get(name, other).convert(value, f"kwargs.{name}") for name, value in kwargs.items()},
+        {name: known.by_name.get(name, known.other).convert(value, f"kwargs.{name}") for name, value in kwargs.items()},
     )
 
 
