@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from app import pages
 from app.api import events, logs, machine, processes, targets
-from app.api.schemas import Problem
+from app.api.schemas import LogPage, Problem
 from app.db.store import Sessions, Store
 from app.deps import Parts
 from app.errors import install_error_handlers
@@ -44,10 +44,9 @@ def _openapi(app: FastAPI) -> dict[str, object]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes, description=_DESCRIPTION)
         components = schema.setdefault("components", {})
-        components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema(
-            ref_template="#/components/schemas/{model}"
-        )
-        components["schemas"] |= components["schemas"]["Problem"].pop("$defs", {})
+        for model in (Problem, LogPage):  # named by hand-written declarations, which FastAPI does not look into
+            described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            components.setdefault("schemas", {}).update(described.pop("$defs", {}) | {model.__name__: described})
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         schema["security"] = [{"token": []}]
         app.openapi_schema = schema

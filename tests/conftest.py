@@ -5,9 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.service import HOSTILE, Service
+
+# How long an example takes says more about what else the machine does than about us.
+hypothesis.settings.register_profile("procdeck", deadline=None)
+hypothesis.settings.load_profile("procdeck")
 
 
 @pytest.fixture

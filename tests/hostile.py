@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -130,11 +131,13 @@ def steps(number: int = 3) -> dict[str, int]:
     return {"steps": number}
 
 
-def prompt() -> None:
-    """Write a prompt without its newline, and wait."""
+def prompt(gate: str = "/no/such/file") -> None:
+    """Write a prompt without its newline, and the answer when the file ``gate`` is there."""
     sys.stdout.write("name? ")
     sys.stdout.flush()
-    time.sleep(1000)
+    while not Path(gate).exists():
+        time.sleep(0.005)
+    print("nobody")
 
 
 def segfault() -> None:
@@ -169,6 +172,12 @@ def close_everything() -> None:
     """Close every descriptor but stdio, then exit with 5."""
     os.closerange(3, 4096)
     os._exit(5)
+
+
+def leave_a_thread() -> None:
+    """Return while a thread that is not daemonic goes on."""
+    threading.Thread(target=time.sleep, args=[1000]).start()
+    print("returning")
 
 
 def become(*command: str) -> None:

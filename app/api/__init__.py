@@ -13,7 +13,7 @@ PREFIX = "/api/v1"
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The declarations of these problem answers, for OpenAPI; those that the door gives on every path are added."""
     content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    everywhere = (400, 401, 403, 421, 500)
+    everywhere = (400, 401, 403, 413, 421, 500)
     return {status: {"description": _TITLES[status], "content": content} for status in sorted({*statuses, *everywhere})}
 
 

@@ -8,7 +8,6 @@ from fastapi import Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from app.api import make_router, problems, streams
-from app.api.schemas import LogPage
 from app.deps import AuthDep, IdentityDep, MetricsDep, SupervisorDep
 from app.supervisor import logs
 from app.supervisor.supervisor import Supervisor
@@ -41,7 +40,7 @@ KnownId = Annotated[str, Depends(_known)]
             "description": "What the process wrote. With `follow` the answer goes on until the process is over.",
             "content": {
                 TEXT: {"schema": {"type": "string"}},
-                "application/json": {"schema": LogPage.model_json_schema()},
+                "application/json": {"schema": {"$ref": "#/components/schemas/LogPage"}},
             },
         }
     },

@@ -1,2 +1,189 @@
-from starlette.staticfiles import StaticFiles
-def error_page(request, problem): return str(problem)
+"""From templates to responses: the Jinja environment, what templates may call, notices across a redirect, static files.
+
+Everything is escaped by default and a name that a template misspells raises. Pages carry no inline script and no style
+attribute: the policy of the door allows neither.
+"""
+
+import binascii
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from hashlib import sha256
+from typing import Any, Literal, TypedDict
+from urllib.parse import quote
+
+import starlette.staticfiles
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import Scope
+
+from app.pages import words
+from app.resources import resource_dir
+from app.security.auth import safe_next
+from app.version import VERSION
+
+REFERRER_POLICY = "same-origin"
+"""Not `no-referrer`: with that, browsers send `Origin: null` with our own forms, and where the connection is plain HTTP
+and not to this machine they send no Sec-Fetch-Site either, so that the door could not tell our forms from others'."""
+
+LIVE = "x-live"
+"""Header by which our script asks for a page again to take the changed regions from it."""
+
+FLASH_SECONDS = 30
+_MAX_FLASH = 600
+
+
+class Flash(TypedDict):
+    """A notice for the next page; `process` is the id of the process to link to, or empty."""
+
+    kind: Literal["good", "bad"]
+    text: str
+    process: str
+
+
+# --- templates ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def environment() -> Environment:
+    """The environment of all templates."""
+    env = Environment(
+        loader=FileSystemLoader(resource_dir("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.globals |= {"static": static, "version": VERSION, "process_url": process_url, "target_url": target_url}
+    env.filters |= {
+        "bytes": words.size,
+        "call": words.call,
+        "duration": words.duration,
+        "pretty": words.pretty,
+        "seconds": words.seconds,
+        "status_word": words.status_word,
+        "utc": words.utc,
+    }
+    return env
+
+
+def process_url(process_id: str) -> str:
+    """The page of a process."""
+    return f"/processes/{quote(process_id, safe='')}"
+
+
+def target_url(name: str) -> str:
+    """The page of a target."""
+    return f"/targets/{quote(name, safe=':')}"
+
+
+def static(path: str) -> str:
+    """The URL of a static file. It changes with the content, so that browsers may keep the file for ever."""
+    file = resource_dir("static") / path
+    return f"/static/{path}?v={_digest(str(file), file.stat().st_mtime_ns)}"
+
+
+@lru_cache(maxsize=256)
+def _digest(file: str, _changed: int) -> str:
+    with open(file, "rb") as content:  # noqa: PTH123 - a text, to be hashable and cheap
+        return sha256(content.read()).hexdigest()[:12]
+
+
+class StaticFiles(starlette.staticfiles.StaticFiles):
+    """The static files: kept for ever when asked for by content, else asked about each time (they have an ETag)."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        is_versioned = scope["query_string"].startswith(b"v=")
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_versioned else "no-cache"
+        return response
+
+
+# --- responses ---------------------------------------------------------------------------------------------------
+
+
+def page(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **context: Any,
+) -> HTMLResponse:
+    """A page. A notice that waits for the next page is shown on it, once."""
+    is_live = LIVE in request.headers
+    flash = None if is_live else _read_flash(request)
+    html = _render(request, template, flash=flash, is_live=is_live, **context)
+    response = HTMLResponse(html, status, {"Referrer-Policy": REFERRER_POLICY, **(headers or {})})
+    if flash is not None:
+        response.delete_cookie(_flash_name(request), httponly=True, samesite="strict")
+    return response
+
+
+def error_page(request: Request, problem: Mapping[str, Any]) -> str:
+    """The HTML of a refusal or failure. The door uses it too, when nothing else of the application was reached."""
+    return _render(request, "error/page.html", problem=problem, flash=None, is_live=False)
+
+
+def _render(request: Request, template: str, **context: Any) -> str:
+    shared = {
+        "identity": request.scope.get("state", {}).get("identity"),
+        "path": request.scope["path"],
+        "here": _here(request),
+        "json_url": None,
+        "now": datetime.now(UTC),
+    }
+    return environment().get_template(template).render(shared | context)
+
+
+def _here(request: Request) -> str:
+    """The path and query of this page: where its forms come back to."""
+    query = request.scope["query_string"].decode("latin-1")
+    return safe_next(quote(request.scope["path"], safe="/:@-._~") + (f"?{query}" if query else ""))
+
+
+def redirect(
+    request: Request,
+    location: str,
+    text: str = "",
+    *,
+    kind: Literal["good", "bad"] = "good",
+    process: str = "",
+) -> Response:
+    """Send the browser on with GET; `text`, if any, is shown on the page it comes to."""
+    response = RedirectResponse(location, 303, {"Referrer-Policy": REFERRER_POLICY})
+    if text:
+        _write_flash(request, response, {"kind": kind, "text": text[:_MAX_FLASH], "process": process})
+    return response
+
+
+# --- notices -----------------------------------------------------------------------------------------------------
+# In a cookie: it needs no memory here, and no URL can make a page say something.
+
+
+def _flash_name(request: Request) -> str:
+    name: str = request.app.state.parts.auth.cookie_name
+    return f"{name}_notice"
+
+
+def _write_flash(request: Request, response: Response, flash: Flash) -> None:
+    value = urlsafe_b64encode(json.dumps(flash).encode()).decode()
+    secure = request.app.state.parts.settings.cookie_secure
+    response.set_cookie(
+        _flash_name(request), value, max_age=FLASH_SECONDS, httponly=True, samesite="strict", secure=secure
+    )
+
+
+def _read_flash(request: Request) -> Flash | None:
+    value = request.cookies.get(_flash_name(request))
+    if value is None:
+        return None
+    try:
+        found = json.loads(urlsafe_b64decode(value))
+        kind: Literal["good", "bad"] = "bad" if found["kind"] == "bad" else "good"
+        return {"kind": kind, "text": str(found["text"])[:_MAX_FLASH], "process": str(found["process"])[:64]}
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        return None

@@ -70,9 +70,15 @@ class Broadcaster:
                 position = self.last_id
                 yield Reset(position)
             elif position < self._forgotten:
-                for event in await self._recall(position, 500):
+                # The record may hold more by the time it answers: that comes from memory. It may hold nothing: then
+                # what was missed was deleted.
+                forgotten = self._forgotten
+                recalled = [event for event in await self._recall(position, 500) if event.id <= forgotten]
+                for event in recalled:
                     position = event.id
                     yield event
+                if not recalled:
+                    position = forgotten
             elif position < self.last_id:
                 for event in self._after(position):
                     position = event.id

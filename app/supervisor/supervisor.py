@@ -565,10 +565,8 @@ class Supervisor:
         self._take_news(live, hello)
         live.log_end = max(live.log_end, hello["log_end"])
         last = hello.get("last_entry")
-        if last is not None and last["seq"] == live.process.journal_seq + 1:
+        if last is not None:
             self._take_entry(live, last)
-        if hello["journal_seq"] > live.process.journal_seq:
-            self._spawn(self._catch_up(live))
         if live.log_readers:
             self.engine.watch_log(process_id, True)
         live.changed.fire()
@@ -622,8 +620,12 @@ class Supervisor:
 
     def _take_entry(self, live: Live, entry: JSON) -> None:
         if entry["seq"] > live.process.journal_seq + 1:
-            self._spawn(self._catch_up(live))
-            return
+            self._spawn(self._catch_up(live, entry))
+        else:
+            self._learn(live, entry)
+
+    def _learn(self, live: Live, entry: JSON) -> None:
+        """Apply an entry, unless it was before."""
         event = event_of_entry(entry)
         if lifecycle.is_applied(live.process, event):
             return
@@ -713,19 +715,20 @@ class Supervisor:
             elif live.process.state in ACTIVE and not self.engine.is_connected(live.process.id):
                 await self._check(live)
 
-    async def _catch_up(self, live: Live) -> None:
-        """Apply what the journal has and we have not."""
+    async def _catch_up(self, live: Live, told: JSON) -> None:
+        """Apply what the journal has and we have not, then the entry ``told``: a full disk may have kept it, or one
+        before it, from the journal."""
         try:
             evidence = await asyncio.to_thread(self.engine.examine, live.process.id)
         except (OSError, ValueError) as error:
             logger.warning("the run folder of %s can't be read: %s", live.process.id, error)
             return
         self._replay(live, evidence)
+        self._learn(live, told)
 
     def _replay(self, live: Live, evidence: Evidence) -> None:
         for entry in evidence.entries:
-            if entry["seq"] == live.process.journal_seq + 1:
-                self._take_entry(live, entry)
+            self._learn(live, entry)
 
     async def _check(self, live: Live) -> None:
         """Find out what became of a process whose keeper does not speak to us."""
@@ -790,6 +793,7 @@ class Supervisor:
     def _on_catalogue(self, environment: str, entries: list[JSON]) -> None:
         self.catalogue.replace(environment, entries)
         self.catalogue_changed.fire()
+        self._start_waiting()  # whom the launcher before this one kept waiting by its end
 
     async def reload_targets(self) -> list[JSON]:
         """Start new launchers in place of the present ones; the catalogue after that.

@@ -1,0 +1,93 @@
+"""Values as people read them: durations, sizes, times, the call, and the word for where a process is. Pure."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+MAX_CALL = 2000
+"""Characters of a call that a page shows; the whole is in the JSON of the process."""
+
+_STATUS_WORDS = {"timed_out": "Timed out", "not_started": "Not started"}
+
+
+def status(process: Mapping[str, Any]) -> str:
+    """The one word for a process: its outcome once it is over, else its state."""
+    return str(process["outcome"] or process["state"])
+
+
+def status_word(status: str) -> str:
+    """`timed_out` is "Timed out"."""
+    return _STATUS_WORDS.get(status, status.capitalize())
+
+
+def duration(seconds: float | None) -> str:
+    """`0.84 s`, `12 s`, `2:10`, `1:02:03`, `3 d 04:05`; static/times.js does the same for what goes on."""
+    if seconds is None:
+        return ""
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, left = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours:02}:{minutes:02}"
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def seconds(value: float) -> str:
+    """A number of seconds as it would be typed: `10 s`, `0.5 s`."""
+    return f"{value:g} s"
+
+
+def size(count: float | None) -> str:
+    """Bytes in powers of 1024: `512 B`, `3.1 MiB`."""
+    if count is None:
+        return ""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1023.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"
+
+
+def utc(at: str | datetime | None) -> str:
+    """A time for pages without script: `2026-11-22 14:02:11 UTC`."""
+    if at is None:
+        return ""
+    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def pretty(value: Any) -> str:
+    """JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def call(process: Mapping[str, Any], limit: int = MAX_CALL) -> str:
+    """The call that a process makes, as Python would write it: `jobs:resize('/in', width=640)`."""
+    given = [repr(value) for value in process["args"]]
+    given += [f"{name}={value!r}" for name, value in process["kwargs"].items()]
+    text = f"{process['target']}({', '.join(given)})"
+    return text if len(text) <= limit else f"{text[: limit - 2]}…)"
+
+
+# --- log lines ---------------------------------------------------------------------------------------------------
+
+# Control sequences of terminals (ECMA-48): CSI, OSC up to BEL or ST, and two-character ones.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def log_text(raw: str) -> str:
+    """A line as a terminal would leave it: what follows the last carriage return, without colours and controls.
+
+    static/log.js does the same for what arrives live.
+    """
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _ESCAPES.sub("", raw).rstrip("\r").rpartition("\r")[2])

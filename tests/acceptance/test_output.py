@@ -1,0 +1,385 @@
+"""What a process writes is in its log to the byte, and how it ended is known, whatever it does to its descriptors."""
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from procdeck.log import MAX_TEXT_BYTES
+from tests.acceptance.sse import Reader
+from tests.service import HOSTILE, JSON, Service
+from tests.waiting import wait_until
+
+RECORD = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (stdout|stderr) ([FP]) (.*)", re.DOTALL)
+"""A line in the CRI format."""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all tests that leave it as it was."""
+    service = Service(tmp_path_factory.mktemp("output"), [HOSTILE])
+    try:
+        yield service.start()
+    finally:
+        service.close()
+
+
+def on_disk(service: Service, process: JSON) -> bytes:
+    """The log's segments, joined."""
+    folder = service.data_dir / "runs" / process["id"] / "log"
+    return b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
+
+
+def raw(service: Service, process: JSON, **params: object) -> bytes:
+    """The log as the API gives it, undecoded."""
+    answer = service.client.get(f"/processes/{process['id']}/log", params={k: str(v) for k, v in params.items()})
+    assert answer.status_code == 200
+    return answer.content
+
+
+def records(service: Service, process: JSON, **params: object) -> list[JSON]:
+    """The records of the log."""
+    items: list[JSON] = json.loads(raw(service, process, format="json", **params))["items"]
+    return items
+
+
+# --- what is kept ---------------------------------------------------------------------------------------------------
+
+
+def test_lines_on_disk_are_in_the_cri_format(shared: Service) -> None:
+    process = shared.launch("hostile:both", 3)
+    shared.join(process)
+    lines = on_disk(shared, process).split(b"\n")
+    assert lines.pop() == b""
+    found = [match.groups() for line in lines if (match := RECORD.fullmatch(line))]
+    assert len(found) == len(lines) == 6
+    assert sorted(found) == sorted(
+        (f"std{name}".encode(), b"F", f"{name} {number}".encode()) for name in ("out", "err") for number in range(3)
+    )
+    assert raw(shared, process, format="cri") == on_disk(shared, process)
+
+
+def test_a_prompt_is_seen_before_its_line_ends_and_is_joined_with_the_rest(shared: Service, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    process = shared.launch("hostile:prompt", str(gate))
+    shared.wait_for_log(process, "name? ")
+    assert shared.log(process) == "name? "
+    (record,) = records(shared, process)
+    assert (record["partial"], record["text"]) == (True, "name? ")
+    gate.touch()
+    shared.join(process)
+    assert shared.log(process) == "name? nobody\n"
+    assert [record["partial"] for record in records(shared, process)] == [True, False]
+
+
+def test_bytes_that_are_no_text_are_kept_as_they_are(shared: Service) -> None:
+    written = b"\xff\xfe\x00 lone \r carriage\r\n\xf0\x9f\x98 cut emoji\n\x1b[31mred\n\xe2\x80\xaebidi\n\n no end"
+    process = shared.launch("hostile:raw", written.hex())
+    shared.join(process)
+    assert raw(shared, process) == written
+    texts = [record["text"] for record in records(shared, process)]
+    assert texts == written.decode(errors="replace").split("\n")
+    reader = Reader(shared, f"/processes/{process['id']}/log/stream")
+    reader.join()
+    assert reader.log_text == written.decode(errors="replace")
+
+
+@pytest.mark.parametrize("size", [MAX_TEXT_BYTES - 1, MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1, 1_000_000])
+def test_a_long_line_is_split_and_joined_again(shared: Service, size: int) -> None:
+    process = shared.launch("hostile:long_line", size)
+    shared.join(process)
+    assert raw(shared, process) == b"x" * size + b"\n"
+    parts = records(shared, process)
+    assert max(len(record["text"]) for record in parts) <= MAX_TEXT_BYTES
+    assert [record["partial"] for record in parts] == [True] * (len(parts) - 1) + [False]
+
+
+def test_each_stream_keeps_its_order(shared: Service) -> None:
+    process = shared.launch("hostile:both", 500)
+    shared.join(process)
+    out, err = ([f"{name} {number}" for number in range(500)] for name in ("out", "err"))
+    assert shared.log(process, stream="stdout").splitlines() == out
+    assert shared.log(process, stream="stderr").splitlines() == err
+    both = shared.log(process).splitlines()
+    assert ([line for line in both if line.startswith("out")], sorted(both)) == (out, sorted(out + err))
+    assert {record["stream"] for record in records(shared, process, stream="stderr")} == {"stderr"}
+    stamped = raw(shared, process, format="cri", stream="stdout").splitlines()
+    assert len(stamped) == 500
+    assert all(b" stdout F out " in line for line in stamped)
+
+
+def test_parts_of_a_log(shared: Service) -> None:
+    process = shared.launch("hostile:raw", b"".join(b"%d\n" % number for number in range(100)).hex())
+    shared.join(process)
+    assert shared.log(process, tail="3") == "97\n98\n99\n"
+    assert shared.log(process, tail="0") == ""
+    assert shared.log(process, tail="1000").splitlines() == [str(number) for number in range(100)]
+    page = json.loads(raw(shared, process, format="json"))
+    offsets = [record["offset"] for record in page["items"]]
+    assert offsets[0] == 0
+    assert page["next"] == len(on_disk(shared, process))
+    for number in (0, 1, 50, 99):
+        assert shared.log(process, after=str(offsets[number])).splitlines()[0] == str(number)
+    # An offset inside of a record is that of the next.
+    assert shared.log(process, after=str(offsets[50] + 1)).splitlines()[0] == "51"
+    assert shared.log(process, after=str(page["next"])) == ""
+
+
+def test_following_a_log_until_the_process_is_over(shared: Service, tmp_path: Path) -> None:
+    truth, gate = tmp_path / "truth", tmp_path / "gate"
+    process = shared.launch("hostile:tick_until", str(truth), str(gate), 0.01)
+    url = f"/processes/{process['id']}/log"
+    with shared.client.stream("GET", url, params={"follow": "true"}) as answer:
+        pieces = answer.iter_text()
+        text = next(pieces)
+        assert shared.get(process)["state"] == "running"
+        gate.touch()
+        text += "".join(pieces)
+    assert text == truth.read_text()
+
+
+def test_following_a_log_that_ends_later_than_the_process(shared: Service) -> None:
+    process = shared.launch("hostile:say")
+    shared.join(process)
+    assert shared.log(process, follow="true") == "hello\n"
+    events = Reader(shared, f"/processes/{process['id']}/log/stream").join()
+    assert [event.name for event in events] == ["lines", "end"]
+    again = Reader(shared, f"/processes/{process['id']}/log/stream", events[0].id).join()
+    assert [event.name for event in again] == ["end"]
+
+
+@pytest.mark.parametrize("action", ["kill", "terminate"])
+def test_the_log_of_a_killed_process_is_complete(shared: Service, tmp_path: Path, action: str) -> None:
+    truth = tmp_path / "truth"
+    process = shared.launch("hostile:tick", str(truth), 0)
+    shared.wait_for_log(process, "1000\n")
+    shared.post(process, action)
+    shared.join(process)
+    log, told = shared.log(process).splitlines(), truth.read_text().splitlines()
+    # Each line goes to the file first: the last may have been printed, or not.
+    assert log in (told, told[:-1])
+
+
+def test_output_right_before_the_end_is_not_lost(shared: Service) -> None:
+    text = "x" * 100
+    processes = [shared.launch("hostile:raw", (text + f"\n{number}").encode().hex()) for number in range(30)]
+    for number, process in enumerate(processes):
+        shared.join(process)
+        assert shared.log(process) == f"{text}\n{number}"
+
+
+def test_old_segments_go_and_offsets_stay(tmp_path: Path) -> None:
+    budget = 262_144
+    service = Service(tmp_path, [HOSTILE], ["--log-budget", str(budget)])
+    try:
+        truth = tmp_path / "truth"
+        process = service.start().launch("hostile:tick", str(truth), 0, 30_000)
+        reader = Reader(service, f"/processes/{process['id']}/log/stream")
+        service.join(process)
+
+        folder = service.data_dir / "runs" / process["id"] / "log"
+        segments = sorted(folder.iterdir())
+        sizes = [segment.stat().st_size for segment in segments]
+        firsts = [int(segment.stem) for segment in segments]
+        assert len(segments) > 1
+        assert sum(sizes) <= budget + MAX_TEXT_BYTES
+        assert firsts[0] > 0
+        assert [first + size for first, size in zip(firsts, sizes, strict=True)][:-1] == firsts[1:]
+
+        kept = service.log(process)
+        assert truth.read_text().endswith(kept)
+        items = records(service, process)
+        assert items[0]["offset"] == firsts[0]
+
+        # A reader that was further back is told what it missed, and goes on with the oldest that there is.
+        late = Reader(service, f"/processes/{process['id']}/log/stream", "100").join()
+        assert (late[0].name, late[0].data) == ("gap", {"from": 100, "to": firsts[0]})
+        assert late[1].data[0]["offset"] == firsts[0]
+        assert reader.join()[-1].name == "end"
+    finally:
+        service.close()
+
+
+# --- children that close, replace and leave -------------------------------------------------------------------------
+
+
+def test_closing_stdout_neither_ends_the_process_nor_busies_the_keeper(shared: Service) -> None:
+    process = shared.launch("hostile:close_output")
+    shared.wait_for_log(process, "closing\n")
+    keeper = psutil.Process(process["detail"]["keeper_pid"])
+    before = sum(keeper.cpu_times()[:2])
+    joined = shared.client.post(f"/processes/{process['id']}/join", params={"timeout": 0.5}).json()
+    assert joined["state"] == "running"
+    assert sum(keeper.cpu_times()[:2]) - before < 0.1
+    shared.post(process, "terminate")
+    assert shared.join(process)["exitcode"] == -15
+
+
+def test_a_process_that_closes_all_its_descriptors_is_tracked(shared: Service) -> None:
+    assert shared.join(shared.launch("hostile:close_everything"))["exitcode"] == 5
+
+
+def test_a_process_that_becomes_another_program_is_tracked(shared: Service) -> None:
+    program = shared.launch("hostile:become", "sh", "-c", "echo I am $$; exit 9")
+    ended = shared.join(program)
+    assert ended["exitcode"] == 9
+    assert shared.log(program) == f"I am {ended['pid']}\n"
+
+    sleeper = shared.launch("hostile:become", "sleep", "1000")
+    wait_until(lambda: psutil.Process(sleeper["pid"]).name() == "sleep", 5, "it does not become sleep")
+    joined = shared.client.post(f"/processes/{sleeper['id']}/join", params={"timeout": 0.05}).json()
+    assert joined["is_alive"]
+    shared.post(sleeper, "stop", grace=0)
+    assert shared.join(sleeper)["exitcode"] == -15
+
+
+EXIT_CODES = [
+    ("leave", None, 0),
+    ("leave", 0, 0),
+    ("leave", 3, 3),
+    ("leave", 256, 0),
+    ("leave", -1, 255),
+    ("leave", "text", 1),
+    ("leave", 3.5, 1),
+    ("leave_at_once", 300, 44),
+    ("leave_at_once", 0, 0),
+]
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_exit_codes_are_those_of_multiprocessing(shared: Service, method: str) -> None:
+    processes = [shared.launch(f"hostile:{target}", given, start_method=method) for target, given, _ in EXIT_CODES]
+    codes = [shared.join(process)["exitcode"] for process in processes]
+    assert codes == [code for _, _, code in EXIT_CODES]
+    assert "text\n" in shared.log(processes[5])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(("target", "name", "code"), [("abort", "SIGABRT", -6), ("segfault", "SIGSEGV", -11)])
+def test_crashes_are_told_as_such(shared: Service, target: str, name: str, code: int, method: str) -> None:
+    ended = shared.join(shared.launch(f"hostile:{target}", start_method=method))
+    assert (ended["exitcode"], ended["signal"], ended["outcome"]) == (code, name, "crashed")
+    assert f"Killed by {name} ({code})" in ended["exit_summary"]
+
+
+def test_a_thread_keeps_a_process_alive_until_it_is_stopped(shared: Service) -> None:
+    process = shared.launch("hostile:leave_a_thread")
+    shared.wait_for_log(process, "returning")
+    assert shared.client.post(f"/processes/{process['id']}/join", params={"timeout": 0.1}).json()["is_alive"]
+    shared.post(process, "terminate")
+    assert shared.join(process)["exitcode"] == -15
+
+
+# --- what a child is given, and gives back --------------------------------------------------------------------------
+
+
+def test_stdin_is_at_its_end(shared: Service) -> None:
+    assert shared.join(shared.launch("hostile:read_input"))["result"] == "''"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_environment_and_folder(shared: Service, tmp_path: Path, method: str) -> None:
+    process = shared.launch(
+        "hostile:environment",
+        "GREETING",
+        "PROCDECK_ID",
+        "PROCDECK_NOFILE",
+        "PYTHONPATH",
+        env={"GREETING": "grüß dich"},
+        cwd=str(tmp_path),
+        start_method=method,
+    )
+    assert shared.join(process)["result"] == [
+        "grüß dich",
+        process["id"],
+        None,
+        os.environ.get("PYTHONPATH"),
+        str(tmp_path),
+    ]
+
+
+def test_what_one_process_does_to_itself_is_not_the_next_ones(shared: Service) -> None:
+    shared.join(shared.launch("hostile:environment", env={"GREETING": "hello"}, cwd="/"))
+    assert shared.join(shared.launch("hostile:environment", "GREETING"))["result"] == [None, str(shared.folder)]
+
+
+def test_no_descriptor_of_ours_reaches_the_child(shared: Service) -> None:
+    other = shared.launch("hostile:nap")
+    found = shared.join(shared.launch("hostile:open_files"))["result"]
+    names = [name for name in found.values() if name.startswith("/") and not name.startswith(("/dev/null", "/proc/"))]
+    assert [Path(name).name for name in names] == ["lock"]
+    assert sum(name.startswith("socket:") for name in found.values()) == 1
+    shared.post(other, "kill")
+
+
+def test_progress_and_result(shared: Service) -> None:
+    ended = shared.join(shared.launch("hostile:steps", 4))
+    assert ended["result"] == {"steps": 4}
+    assert ended["progress"] == {"fraction": 1.0, "message": "step 4"}
+
+
+def test_results_that_cannot_be_kept_are_said_to_be_left_out(shared: Service) -> None:
+    big, odd = (
+        shared.join(shared.launch(f"hostile:{name}", *args))
+        for name, args in (("big_result", [100_000]), ("odd_result", []))
+    )
+    assert (big["exitcode"], big["result"], odd["exitcode"], odd["result"]) == (0, None, 0, None)
+    assert "100002 bytes" in big["detail"]["result_omitted"]
+    assert "JSON" in odd["detail"]["result_omitted"]
+
+
+def test_memory_of_the_tree_is_measured(shared: Service) -> None:
+    size = 50 * 2**20
+    process = shared.launch("hostile:memory", size)
+    shared.wait_for_log(process, "holding")
+    wait_until(lambda: (shared.get(process)["rss_bytes"] or 0) > size, 10, lambda: str(shared.get(process)))
+    shared.post(process, "kill")
+    ended = shared.join(process)
+    assert ended["max_rss_bytes"] > size
+    assert ended["rss_bytes"] is None
+
+
+def test_folders_and_files_are_private(shared: Service) -> None:
+    shared.join(shared.launch("hostile:say"))
+    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in [shared.data_dir, *shared.data_dir.rglob("*")]}
+    public = [str(path) for path, mode in modes.items() if mode & 0o077 and not path.is_symlink()]
+    ours = [path for path in public if "/runtime/" not in path]
+    assert ours == []
+
+
+def test_two_readers_see_the_same(shared: Service, tmp_path: Path) -> None:
+    truth, gate = tmp_path / "truth", tmp_path / "gate"
+    process = shared.launch("hostile:tick_until", str(truth), str(gate), 0.001)
+    path = f"/processes/{process['id']}/log/stream"
+    readers = [Reader(shared, path), Reader(shared, path)]
+    readers[0].wait_for("lines", 3)
+    readers.append(Reader(shared, f"{path}?tail=0"))
+    gate.touch()
+    for reader in readers:
+        reader.join()
+    assert readers[0].log_text == readers[1].log_text == truth.read_text()
+    assert truth.read_text().endswith(readers[2].log_text)
+
+
+def test_a_reader_that_hangs_up_is_forgotten(shared: Service) -> None:
+    process = shared.launch("hostile:prompt", "/no/such/gate")
+    headers = {"Authorization": f"Bearer {shared.token}"}
+    url = f"{shared.url}/api/v1/processes/{process['id']}/log/stream"
+
+    def clients() -> float:
+        text = httpx.get(f"{shared.url}/metrics", headers=headers).text
+        found = re.search(r'^procdeck_sse_clients\{stream="log"\} (\S+)$', text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    before = clients()
+    with httpx.stream("GET", url, headers=headers) as answer:
+        assert answer.status_code == 200
+        wait_until(lambda: clients() == before + 1, 5, "the reader is not counted")
+    wait_until(lambda: clients() == before, 5, "the reader is not forgotten")
+    shared.post(process, "kill")

@@ -1,0 +1,95 @@
+"""What launchers are started with."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.settings import EnvironmentSettings, Settings
+from app.supervisor import launchers
+from app.supervisor.launchers import LauncherConfig, configs, make_runtime, split_target
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def made(**settings: Any) -> dict[str, LauncherConfig]:
+    return {config.name: config for config in configs(Settings(**settings), ("examples",), open_files=100)}
+
+
+def test_targets_may_be_modules_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    for name in ("b.py", "a.py", "_private.py", "notes.txt"):
+        (tmp_path / "jobs" / name).touch()
+    here = str(tmp_path)
+    assert split_target("jobs.resize") == [(None, "jobs.resize")]
+    assert split_target("jobs/a.py") == [(f"{here}/jobs", "a")]
+    assert split_target("a.py") == [(here, "a")]
+    assert split_target("jobs") == [(f"{here}/jobs", "a"), (f"{here}/jobs", "b")]
+    assert split_target("no/such") == [(f"{here}/no", "such")]
+
+
+def test_without_targets_the_default_is_served() -> None:
+    assert [config.modules for config in made().values()] == [("examples",)]
+    default = made(targets=("jobs",))["default"]
+    assert (default.modules, default.python, default.preload) == (("jobs",), sys.executable, True)
+    assert default.open_files == 100
+
+
+def test_each_environment_has_its_launcher(tmp_path: Path) -> None:
+    science = EnvironmentSettings(
+        python="/opt/python", path=("/srv/lib",), targets=("jobs.py", "other"), env={"A": "1"}, preload=False
+    )
+    found = made(targets=("mine",), environments={"science": science}, import_timeout=7.0)
+    assert set(found) == {"default", "science"}
+    config = found["science"]
+    assert (config.python, config.modules, config.preload) == ("/opt/python", ("jobs", "other"), False)
+    assert config.path == (str(tmp_path), "/srv/lib", str(tmp_path))
+    assert (config.env, config.import_timeout) == ({"A": "1"}, 7.0)
+
+
+def test_the_default_environment_can_be_given_targets_too() -> None:
+    both = made(targets=("mine",), environments={"default": EnvironmentSettings(targets=("theirs",))})
+    assert both["default"].modules == ("mine", "theirs")
+    assert made(environments={"default": EnvironmentSettings(targets=("theirs",))})["default"].modules == ("theirs",)
+    assert made(environments={"default": EnvironmentSettings(python="py")})["default"].modules == ("examples",)
+
+
+def test_a_module_is_imported_once(tmp_path: Path) -> None:
+    assert made(targets=("a.py", "a", "a.py"))["default"].modules == ("a",)
+    assert made(targets=("a.py", "b.py"))["default"].path == (str(tmp_path), str(tmp_path))
+
+
+def environ(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], **own: str) -> dict[str, str]:
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    [config] = configs(Settings(environments={"default": EnvironmentSettings(env=env)}), (), 100)
+    return launchers._environ(config, Path("/runtime"))
+
+
+def test_targets_get_the_service_s_variables_but_not_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = environ(monkeypatch, {"A": "theirs"}, A="ours", B="ours", PROCDECK_DATABASE_URL="secret")
+    assert (given["A"], given["B"]) == ("theirs", "ours")
+    assert not any("secret" in value for value in given.values())
+
+
+def test_the_runtime_comes_first_and_their_own_path_comes_back_in_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert environ(monkeypatch, {})["PYTHONPATH"] == "/runtime"
+    assert "PROCDECK_PYTHONPATH" not in environ(monkeypatch, {})
+    given = environ(monkeypatch, {}, PYTHONPATH="/mine")
+    assert (given["PYTHONPATH"], given["PROCDECK_PYTHONPATH"]) == (f"/runtime{os.pathsep}/mine", "/mine")
+
+
+def test_the_runtime_folder_holds_our_package_and_nothing_else(tmp_path: Path) -> None:
+    folder = make_runtime(tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["procdeck"]
+    assert (folder / "procdeck" / "launcher.py").is_file()
+    assert not (folder / "app").exists()
+    (folder / "procdeck").unlink()
+    (folder / "procdeck").symlink_to("/somewhere/else")
+    assert (make_runtime(tmp_path) / "procdeck" / "launcher.py").is_file()

@@ -1,0 +1,291 @@
+"""The log: what goes in comes out, wherever a reader begins and whatever the disk does."""
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from procdeck import log
+from procdeck.log import MAX_TEXT_BYTES, Chunk, LogWriter, extent, parse, read_chunk, segments, tail_offset, text_of
+
+RECORD = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (stdout|stderr) [FP] [^\n]*\n")
+BUDGET = 64 * 1024
+"""The smallest that the settings allow; a segment then has 64 KiB, and all but the last are removed."""
+
+pieces = st.lists(st.sampled_from([b"a", b"\n", b"x" * 50, b"\xff", b" ", b"stdout F ", b"\r"]), max_size=12).map(b"".join)
+steps = st.lists(st.tuples(st.sampled_from(["stdout", "stderr", "flush"]), pieces), max_size=20)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path)
+
+
+def write(folder: str, *fed: tuple[str, bytes], budget: int = 1 << 20) -> LogWriter:
+    writer = LogWriter(folder, budget)
+    for stream, data in fed:
+        if stream == "flush":
+            writer.flush()
+        else:
+            writer.feed(stream, data)
+    writer.close()
+    return writer
+
+
+def chunks(folder: str, after: int = 0, limit: int = 256 * 1024) -> Iterator[Chunk]:
+    while (chunk := read_chunk(folder, after, limit)).data:
+        yield chunk
+        after = chunk.end
+
+
+def whole(folder: str) -> bytes:
+    return b"".join(chunk.data for chunk in chunks(folder))
+
+
+def text(folder: str, stream: str | None = None) -> bytes:
+    return b"".join(text_of(chunk, stream) for chunk in chunks(folder))
+
+
+# --- what goes in comes out -----------------------------------------------------------------------------------------
+
+
+@given(steps)
+def test_each_stream_s_bytes_come_out_as_they_went_in(fed: list[tuple[str, bytes]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        writer = write(folder, *fed)
+        data = whole(folder)
+        assert writer.end == len(data)
+        assert RECORD.sub(b"", data) == b""
+        for stream in ("stdout", "stderr"):
+            assert text(folder, stream) == b"".join(piece for name, piece in fed if name == stream)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3 * MAX_TEXT_BYTES), st.sampled_from([b"", b"\n", b"\nx\n"])), min_size=1, max_size=4
+    ),
+    st.sampled_from([1, 4096, 65536]),
+)
+def test_long_lines_become_several_records_of_bounded_length(lines: list[tuple[int, bytes]], step: int) -> None:
+    data = b"".join(b"x" * size + end for size, end in lines)
+    step = max(step, len(data) // 200)
+    with tempfile.TemporaryDirectory() as folder:
+        write(folder, *(("stdout", data[at : at + min(step, 65536)]) for at in range(0, len(data), min(step, 65536))))
+        assert text(folder) == data
+        records = whole(folder).splitlines(keepends=True)
+        assert all(len(record) <= 2 * MAX_TEXT_BYTES + 64 for record in records)
+
+
+def test_records_tell_time_stream_and_whether_the_line_goes_on(folder: str) -> None:
+    write(folder, ("stdout", b"name? "), ("flush", b""), ("stdout", b"Bob\n"), ("stderr", b"\xff bad\n"))
+    records = [record for chunk in chunks(folder) for record in parse(chunk)]
+    assert [(r.stream, r.partial, r.text) for r in records] == [
+        ("stdout", True, "name? "),
+        ("stdout", False, "Bob"),
+        ("stderr", False, "\N{REPLACEMENT CHARACTER} bad"),
+    ]
+    assert [r.offset for r in records] == [0, *(r.end for r in records[:-1])]
+    assert records[-1].end == extent(folder)[1]
+    assert [r.time for r in records] == sorted(r.time for r in records)
+
+
+def test_an_unfinished_line_waits_and_is_known(folder: str) -> None:
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"half")
+    assert writer.has_unfinished
+    assert (writer.end, writer.fileno()) == (0, -1)
+    writer.flush()
+    assert not writer.has_unfinished
+    assert text(folder) == b"half"
+    end = writer.end
+    writer.flush()
+    assert writer.end == end
+    writer.close()
+
+
+def test_a_log_that_was_never_written_is_empty(folder: str) -> None:
+    assert segments(folder + "/none") == []
+    assert extent(folder) == (0, 0)
+    assert read_chunk(folder, 5) == Chunk(5, 5, b"")
+    assert tail_offset(folder, 3) == 0
+
+
+# --- offsets, segments, budget --------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 400), st.integers(100, 3000))
+@settings(max_examples=25)
+def test_offsets_stay_when_the_oldest_segments_go(count: int, size: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        writer = LogWriter(folder, BUDGET)
+        ends = [0]
+        for number in range(count):
+            writer.feed("stdout", b"%06d" % number + b"x" * size + b"\n")
+            ends.append(writer.end)
+        writer.close()
+        parts = segments(folder)
+        assert [first + length for first, length in parts[:-1]] == [first for first, _ in parts[1:]]
+        assert extent(folder) == (writer.removed_to, writer.end)
+        assert sum(length for _, length in parts) <= 2 * BUDGET + size + 100
+        kept = [record for chunk in chunks(folder) for record in parse(chunk)]
+        assert [(record.offset, record.end) for record in kept] == list(zip(ends, ends[1:], strict=False))[-len(kept) :]
+        assert [int(record.text[:6]) for record in kept] == list(range(count - len(kept), count))
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[int]]:
+    """A log of several segments with short, long and longest records; its folder and the offsets of all that is kept."""
+    folder = str(tmp_path_factory.mktemp("varied"))
+    writer = LogWriter(folder, 4 * BUDGET)
+    for number in range(12):
+        writer.feed("stdout", b"short\n" * number)
+        writer.feed("stderr", b"y" * 9000 + b"\n")
+        writer.feed("stdout", b"x" * (MAX_TEXT_BYTES - 1) + b"\n")
+        writer.feed("stdout", b"x" * (MAX_TEXT_BYTES - 1) + b"\n")
+    writer.close()
+    offsets = [record.offset for chunk in chunks(folder) for record in parse(chunk)]
+    return folder, [*offsets, writer.end]
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_from_any_offset_a_reader_gets_whole_records_and_misses_none(
+    varied: tuple[str, list[int]], data: st.DataObject
+) -> None:
+    folder, offsets = varied
+    assert len(segments(folder)) > 2
+    near = st.sampled_from(offsets).flatmap(lambda at: st.integers(max(0, at - 2), at + 2))
+    after = data.draw(st.integers(0, offsets[-1] + 10) | near)
+    limit = data.draw(st.sampled_from([1, 1000, 256 * 1024]))
+    found = list(chunks(folder, after, limit))
+    expected = [offset for offset in offsets[:-1] if offset >= after]
+    assert [record.offset for chunk in found for record in parse(chunk)] == expected
+    assert all(chunk.end - chunk.start == len(chunk.data) for chunk in found)
+    assert RECORD.sub(b"", b"".join(chunk.data for chunk in found)) == b""
+
+
+@given(st.data())
+def test_the_tail_begins_that_many_records_before_the_end(
+    varied: tuple[str, list[int]], data: st.DataObject
+) -> None:
+    folder, offsets = varied
+    lines = data.draw(st.integers(0, len(offsets) + 3))
+    assert tail_offset(folder, lines) == offsets[max(0, len(offsets) - 1 - lines)]
+
+
+def test_a_record_that_is_being_written_is_neither_read_nor_skipped(folder: str) -> None:
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"one\n")
+    path = Path(folder) / f"{0:020d}.log"
+    end = writer.end
+    rest = b"2026-11-22T06:55:26.123456Z stdout F " + b"x" * 5000
+    with path.open("ab") as file:
+        file.write(rest)
+    for after in (end, end + 10):
+        assert read_chunk(folder, after).end == after
+    with path.open("ab") as file:
+        file.write(b"\n")
+    assert text_of(read_chunk(folder, end)) == b"x" * 5000 + b"\n"
+    writer.close()
+
+
+def test_a_segment_that_goes_while_it_is_read_is_stepped_over(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = LogWriter(folder, BUDGET)
+    for number in range(100):
+        writer.feed("stdout", b"%d" % number + b"x" * 2000 + b"\n")
+    writer.close()
+    gone = [(0, extent(folder)[0]), *segments(folder)]
+    monkeypatch.setattr(log, "segments", lambda _: gone)
+    assert read_chunk(folder, 0).start == gone[1][0]
+
+
+def test_other_files_and_links_in_the_folder_are_not_segments(folder: str) -> None:
+    write(folder, ("stdout", b"one\n"))
+    Path(folder, "notes.log").touch()
+    Path(folder, "00000000000000000005.log").symlink_to("/etc/passwd")
+    Path(folder, "7.txt").touch()
+    assert [first for first, _ in segments(folder)] == [0]
+
+
+# --- a disk that does not take it -----------------------------------------------------------------------------------
+
+
+class Disk:
+    """Stands before os.write: takes ``room`` bytes, then no more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room = 1 << 40
+        self._write = os.write
+        monkeypatch.setattr(log.os, "write", self.write)
+
+    def write(self, fd: int, data: bytes) -> int:
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = self._write(fd, data[: self.room])
+        self.room -= written
+        return written
+
+
+@given(room=st.integers(0, 700), fed=st.lists(st.sampled_from([b"a\n", b"bb" * 30 + b"\n", b"c\nd\n"]), max_size=12))
+def test_every_byte_is_in_the_log_or_counted(room: int, fed: list[bytes]) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch, tempfile.TemporaryDirectory() as folder:
+        disk = Disk(monkeypatch)
+        disk.room = room
+        writer = LogWriter(folder, 1 << 20)
+        for data in fed:
+            writer.feed("stdout", data)
+        lost = writer.dropped_bytes
+        assert len(text(folder, "stdout")) + lost == len(b"".join(fed))
+        disk.room = 1 << 40
+        writer.feed("stdout", b"back\n")
+        writer.close()
+        assert writer.dropped_bytes == lost
+        data = whole(folder)
+        assert RECORD.sub(b"", data) == b""
+        assert len(data) == writer.end
+        said = [int(number) for number in re.findall(rb"procdeck: (\d+) bytes of output could not be written", data)]
+        assert sum(said) == lost
+        assert text(folder, "stdout").endswith(b"back\n")
+
+
+def test_a_full_disk_does_not_stop_a_reader(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch)
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"before\n")
+    disk.room = 10
+    writer.feed("stdout", b"lost\n")
+    writer.feed("stdout", b"lost as well\n")
+    disk.room = 1 << 30
+    writer.feed("stdout", b"after\n")
+    writer.close()
+    assert text(folder, "stdout") == b"before\nafter\n"
+    assert text(folder, "stderr") == b"[procdeck: 18 bytes of output could not be written]\n"
+
+
+def test_no_new_segment_can_be_made(folder: str) -> None:
+    """The folder is gone: nothing can be written, and nothing raises."""
+    writer = LogWriter(folder, 1 << 20)
+    shutil.rmtree(folder)
+    writer.feed("stdout", b"one\n")
+    assert writer.dropped_bytes == 4
+    Path(folder).mkdir()
+    writer.feed("stdout", b"two\n")
+    writer.close()
+    assert text(folder, "stdout") == b"two\n"
+
+
+def test_a_real_full_disk(tmp_path: Path) -> None:
+    """/dev/full takes nothing at all, as the kernel says it."""
+    (tmp_path / f"{0:020d}.log").symlink_to("/dev/full")
+    writer = LogWriter(str(tmp_path), 1 << 20)
+    writer.feed("stdout", b"one\n")
+    writer.close()
+    assert writer.dropped_bytes == 4

@@ -1,0 +1,416 @@
+"""The launch form: parameters as inputs, and what was typed as a launch."""
+
+import enum
+import json
+import subprocess
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from app.pages import forms
+from app.supervisor.supervisor import Launch
+from procdeck.schema import parameters_schema
+
+
+class Colour(enum.Enum):
+    RED = 1
+    GREEN = 2
+
+
+@dataclass
+class Size:
+    width: int
+    height: int = 3
+
+
+def plain(  # type: ignore[no-untyped-def]
+    count: int,
+    name: str,
+    flag: bool,
+    mode: Literal["fast", "slow"],
+    anything,
+    ratio: float = 0.5,
+    maybe: int | None = None,
+    limit: int | None = 5,
+    verbose: bool = True,
+    colour: Colour = Colour.RED,
+    day: date = date(2026, 1, 31),
+    size: Size = Size(1),  # noqa: B008 - never called
+    tags: list[str] = [],  # noqa: B006
+    implied: Any = "text",
+    note: Annotated[str, {"x-widget": "multiline"}] = "",
+) -> None: ...
+
+
+def by_place(first: int, second: int = 2, /, third: int = 3, *rest: int, fourth: int = 4, **more: str) -> None: ...
+
+
+PLAIN = parameters_schema(plain)
+BY_PLACE = parameters_schema(by_place)
+
+GIVEN = {
+    "arg-count": "3",
+    "arg-name": "x",
+    "arg-flag": "true",
+    "arg-mode": '"fast"',
+    "arg-anything": "null",
+}
+"""What the required parameters of `plain` need."""
+
+
+def field(name: str, parameters: dict[str, Any] = PLAIN) -> forms.Field:
+    return next(one for one in forms.fields(parameters) if one.name == name)
+
+
+def read(**typed: str) -> dict[str, Any]:
+    found = forms.arguments(PLAIN, GIVEN | {name.replace("__", "-"): value for name, value in typed.items()})
+    assert found.errors == {}
+    return found.kwargs
+
+
+def wrong(**typed: str) -> dict[str, str]:
+    return forms.arguments(PLAIN, GIVEN | {name.replace("__", "-"): value for name, value in typed.items()}).errors
+
+
+# --- inputs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "widget"),
+    [
+        ("count", "integer"),
+        ("name", "text"),
+        ("flag", "choice"),
+        ("mode", "choice"),
+        ("anything", "json"),
+        ("ratio", "number"),
+        ("maybe", "integer"),
+        ("colour", "choice"),
+        ("day", "date"),
+        ("size", "json"),
+        ("tags", "json"),
+        ("implied", "text"),
+        ("note", "lines"),
+    ],
+)
+def test_each_type_has_its_input(name: str, widget: str) -> None:
+    assert field(name).widget == widget
+
+
+@pytest.mark.parametrize(
+    ("name", "uses"),
+    [
+        ("count", ()),
+        ("ratio", ("default", "value")),
+        # None is the default: to offer it twice would ask a question that has no answer.
+        ("maybe", ("default", "value")),
+        ("limit", ("default", "none", "value")),
+    ],
+)
+def test_an_optional_parameter_offers_default_none_and_value(name: str, uses: tuple[str, ...]) -> None:
+    assert field(name).uses == uses
+
+
+def test_a_required_choice_is_not_made_in_advance() -> None:
+    (shown,) = forms.inputs([field("flag")], {}, {})
+    assert shown.text == ""
+    assert [choice.word for choice in field("flag").choices] == ["True", "False"]
+
+
+def test_a_choice_with_a_default_begins_with_it() -> None:
+    (shown,) = forms.inputs([field("verbose")], {}, {})
+    assert shown.text == forms.DEFAULT
+    assert [choice.word for choice in field("verbose").choices] == ["default: True", "True", "False"]
+
+
+def test_members_of_an_enum_are_named() -> None:
+    assert [choice.word for choice in field("colour").choices] == ["default: 1", "RED = 1", "GREEN = 2"]
+
+
+def test_rest_and_keywords_are_inputs_too() -> None:
+    assert [(one.label, one.widget) for one in forms.fields(BY_PLACE)][3:] == [
+        ("*rest", "list"),
+        ("fourth", "integer"),
+        ("**more", "object"),
+    ]
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_left_out() -> None:
+    assert read() == {"count": 3, "name": "x", "flag": True, "mode": "fast", "anything": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("ratio", "0.25", 0.25),
+        ("ratio", "2", 2),
+        ("ratio", "1e3", 1000.0),
+        ("limit", "-7", -7),
+        ("maybe", " 12 ", 12),
+        ("day", "2026-02-01", "2026-02-01"),
+        ("size", '{"width": 9}', {"width": 9}),
+        ("tags", "[]", []),
+        ("implied", "", ""),
+        ("note", "two\r\nlines", "two\nlines"),
+    ],
+)
+def test_a_value_is_what_was_typed(name: str, text: str, value: Any) -> None:
+    assert read(**{f"use__{name}": "value", f"arg__{name}": text})[name] == value
+
+
+def test_none_is_a_value_of_its_own() -> None:
+    assert read(use__limit="none")["limit"] is None
+
+
+def test_choices_keep_their_type() -> None:
+    assert read(arg__colour="2", arg__verbose="false") | {} == read() | {"colour": 2, "verbose": False}
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"arg__count": ""}, "is required"),
+        ({"arg__count": "1.5"}, "must be a whole number, not '1.5'"),
+        ({"arg__count": "9" * 5000}, "has too many digits"),
+        ({"arg__name": ""}, "is required; tick the box if an empty text is meant"),
+        ({"arg__flag": ""}, "is required"),
+        ({"arg__flag": "1"}, "must be one of those offered"),
+        ({"arg__mode": "default"}, "is required"),
+        ({"arg__anything": "hello"}, 'a text is written in quotes: "hello"'),
+        ({"arg__anything": "[NaN]"}, "is not JSON"),
+        ({"use__ratio": "value", "arg__ratio": "nan"}, "must be a number, not 'nan'"),
+        ({"use__ratio": "value", "arg__ratio": ""}, "needs a value"),
+        ({"use__ratio": "default", "arg__ratio": "3"}, "has a value typed, but the default is chosen"),
+        ({"use__limit": "none", "arg__limit": "3"}, "has a value typed, but None is chosen"),
+    ],
+)
+def test_what_is_no_value_is_told_at_its_field(typed: dict[str, str], message: str) -> None:
+    errors = wrong(**typed)
+    (name,) = {key.partition("__")[2] for key in typed}
+    assert list(errors) == [name]
+    assert message in errors[name]
+
+
+def test_an_empty_text_can_be_meant() -> None:
+    assert read(arg__name="", empty__name="yes")["name"] == ""
+
+
+def test_any_field_can_be_json() -> None:
+    assert read(as__count="json", arg__count="[1]")["count"] == [1]
+
+
+# --- binding -----------------------------------------------------------------------------------------------------
+
+
+def bind(**typed: str) -> tuple[list[Any], dict[str, Any], dict[str, str]]:
+    found = forms.arguments(BY_PLACE, {f"arg-{name}": text for name, text in typed.items()} | _values(typed))
+    return found.args, found.kwargs, found.errors
+
+
+def _values(typed: dict[str, str]) -> dict[str, str]:
+    return {f"use-{name}": "value" for name in typed}
+
+
+def test_positional_only_parameters_go_by_position_and_others_by_name() -> None:
+    assert bind(first="1", third="9") == ([1], {"third": 9}, {})
+
+
+def test_further_arguments_bring_those_before_them_along() -> None:
+    assert bind(first="1", rest="[7, 8]") == ([1, 2, 3, 7, 8], {}, {})
+
+
+def test_keywords_of_any_name() -> None:
+    found = forms.arguments(BY_PLACE, {"arg-first": "1", "arg-**more": '{"colour": "red"}'})
+    assert (found.args, found.kwargs, found.errors) == ([1], {"colour": "red"}, {})
+
+
+def test_a_keyword_that_has_a_field_is_refused_in_the_other() -> None:
+    found = forms.arguments(BY_PLACE, {"arg-first": "1", "arg-**more": '{"third": "red"}'})
+    assert found.errors == {"**more": "has 'third', which has a field of its own"}
+
+
+def test_a_default_that_json_lacks_must_be_given_before_further_arguments() -> None:
+    def target(start: object = object(), *rest: int) -> None: ...
+
+    found = forms.arguments(parameters_schema(target), {"arg-rest": "[1]"})
+    assert found.errors == {"start": "needs a value here, because arguments by position come after it"}
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ([], GIVEN_VALUES := {"count": 3, "name": "", "flag": False, "mode": "slow", "anything": {"a": [1]}}),
+        ([3, "x", True, "fast", None, 0.5, None, None, False, 2, "2026-02-01", {"width": 1}, ["a"], "b"], {}),
+        ([3, "x", True, "fast", "text"], {"count": 1, "implied": 7, "limit": 0, "note": "a\nb"}),
+        ([[1, 2]], GIVEN_VALUES | {"name": 5, "flag": "maybe", "mode": "other"}),
+    ],
+)
+def test_arguments_of_an_earlier_launch_come_back_as_they_were(args: list[Any], kwargs: dict[str, Any]) -> None:
+    typed, lost = forms.typed_of(PLAIN, args, kwargs)
+    names = [one.name for one in forms.fields(PLAIN)]
+    found = forms.arguments(PLAIN, typed)
+    assert (lost, found.errors) == ([], {})
+    # A default of None needs not be sent: it is the same.
+    sent = {name: value for name, value in (dict(zip(names, args, strict=False)) | kwargs).items() if name != "maybe"}
+    assert found.kwargs == sent
+
+
+def test_positional_arguments_come_back_by_position() -> None:
+    typed, lost = forms.typed_of(BY_PLACE, [1, 2, 3, 4, 5], {"fourth": 6, "colour": "red"})
+    found = forms.arguments(BY_PLACE, typed)
+    assert (lost, found.args, found.kwargs) == ([], [1, 2, 3, 4, 5], {"fourth": 6, "colour": "red"})
+
+
+def test_arguments_that_the_target_no_longer_has_are_named() -> None:
+    _, lost = forms.typed_of(PLAIN, [0] * 16, {"gone": 1})
+    assert lost == ["gone", "args[15]"]
+
+
+# --- errors of the service ---------------------------------------------------------------------------------------
+
+
+def test_errors_of_the_service_are_placed_at_their_fields() -> None:
+    at, others = forms.placed(
+        BY_PLACE,
+        [
+            {"field": "args[1]", "message": "must be an integer"},
+            {"field": "args[4]", "message": "must be an integer"},
+            {"field": "kwargs.fourth", "message": "must be an integer"},
+            {"field": "kwargs.colour", "message": "must be a text"},
+            {"field": "name", "message": "is too long"},
+            {"field": "target", "message": "is unknown"},
+        ],
+    )
+    assert at == {
+        "second": "must be an integer",
+        "rest": "[1] must be an integer",
+        "fourth": "must be an integer",
+        "**more": "colour must be a text",
+        "option-name": "is too long",
+    }
+    assert others == ["target is unknown"]
+
+
+# --- options -----------------------------------------------------------------------------------------------------
+
+
+def test_options_of_a_fresh_form_are_the_defaults_of_a_launch() -> None:
+    launch, errors = forms.launch_of("jobs:work", {}, forms.FRESH)
+    assert errors == {}
+    assert launch == Launch(target="jobs:work")
+    assert forms.request_body(launch) == {"target": "jobs:work"}
+
+
+def test_options_are_read() -> None:
+    chosen, errors = forms.options(
+        {
+            "name": " nightly ",
+            "daemon": "yes",
+            "timeout": "1.5",
+            "grace": "0",
+            "start_method": "spawn",
+            "log_level": "DEBUG",
+            "leftovers": "keep",
+            "env": "A=1\r\nB=x=y\r\n\r\n",
+            "cwd": "/tmp",
+            "labels": "team=blue",
+        }
+    )
+    assert errors == {}
+    assert chosen == {
+        "name": "nightly",
+        "daemon": True,
+        "start": False,
+        "timeout": 1.5,
+        "grace": 0.0,
+        "start_method": "spawn",
+        "log_level": "DEBUG",
+        "leftovers": "keep",
+        "env": {"A": "1", "B": "x=y"},
+        "cwd": "/tmp",
+        "labels": {"team": "blue"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("name", "x" * 201, "at most 200 characters"),
+        ("name", "a\0b", "NUL"),
+        ("daemon", "perhaps", "must be one of those offered"),
+        ("timeout", "0", "above 0"),
+        ("timeout", "inf", "up to ten years"),
+        ("timeout", "soon", "must be a number of seconds, not 'soon'"),
+        ("grace", "-1", "from 0"),
+        ("start_method", "magic", "must be one of fork, spawn, forkserver"),
+        ("log_level", "LOUD", "must be one of DEBUG"),
+        ("leftovers", "sell", "must be one of end, keep"),
+        ("env", "A=1\nB", "line 2 has not"),
+        ("env", "A=1\nA=2", "has the variable 'A' twice"),
+        ("cwd", "relative", "must be an absolute path"),
+        ("labels", f"a={'x' * 201}", "too long a label in line 1"),
+        ("labels", "\n".join(f"l{i}=1" for i in range(51)), "at most 50 labels"),
+    ],
+)
+def test_wrong_options_are_told(name: str, text: str, message: str) -> None:
+    _, errors = forms.options({name: text})
+    assert list(errors) == [forms.option_key(name)]
+    assert message in errors[forms.option_key(name)]
+
+
+def test_a_parameter_may_be_called_like_an_option() -> None:
+    def target(timeout: int) -> None: ...
+
+    _, errors = forms.launch_of("m:target", parameters_schema(target), {"arg-timeout": "x", "timeout": "y"})
+    assert set(errors) == {"timeout", "option-timeout"}
+
+
+def test_options_of_an_earlier_launch_come_back() -> None:
+    spec = {
+        "name": "Process-7",
+        "daemon": False,
+        "start_method": "fork",
+        "timeout": 2.5,
+        "grace": 10.0,
+        "env": {"A": "1"},
+        "cwd": None,
+        "log_level": None,
+        "labels": {"team": "blue"},
+        "leftovers": "end",
+    }
+    chosen, errors = forms.options(forms.typed_options(spec, 7))
+    assert errors == {}
+    # A name that was only counted is counted anew.
+    assert chosen == spec | {"name": None, "start": True}
+    assert forms.typed_options(spec | {"name": "mine"}, 7)["name"] == "mine"
+
+
+# --- the same from a shell ---------------------------------------------------------------------------------------
+
+
+def test_the_curl_command_is_read_by_a_shell_as_it_is_meant(tmp_path: Path) -> None:
+    folder = tmp_path / "it's here"
+    folder.mkdir()
+    (folder / "token").write_text("secret\n")
+    launch = Launch(target="m:f", kwargs={"text": 'it\'s "quoted" $HOME\n`x`'}, labels={"a": "b"})
+    command = forms.curl(launch, "http://127.0.0.1:8000", folder / "token")
+    assert command.startswith("curl ")
+    script = f"curl() {{ printf '%s\\0' \"$@\"; }}; {command}"
+    words = subprocess.run(["sh", "-c", script], check=True, capture_output=True).stdout.decode().split("\0")
+    assert words[:-2] == [
+        "-X",
+        "POST",
+        "http://127.0.0.1:8000/api/v1/processes",
+        "-H",
+        "Authorization: Bearer secret",
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+    ]
+    assert json.loads(words[-2]) == forms.request_body(launch)

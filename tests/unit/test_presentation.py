@@ -1,0 +1,103 @@
+"""How a process is shown, and the sentence that explains its end."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.lifecycle import Process
+from app.presentation import duration, exit_summary, view
+from procdeck.states import Outcome, State
+from tests.fakes import NOW, SPEC, a_process
+
+CONTRACT = """id number name target args kwargs daemon start_method state outcome is_alive pid exitcode signal exit_summary
+error result progress created_at started_at stopped_at duration cpu_seconds rss_bytes max_rss_bytes labels origin_id
+requested_by""".split()
+
+
+def over(outcome: Outcome, exitcode: int | None = None, **changes: Any) -> Process:
+    state = State.LOST if outcome is Outcome.LOST and "state" not in changes else State.EXITED
+    return a_process(**{"state": state, "outcome": outcome, "exitcode": exitcode} | changes)
+
+
+def asked(action: str, **more: Any) -> dict[str, Any]:
+    return {"action": action, "actor": "Alice", "reason": None, "at": NOW.isoformat()} | more
+
+
+ERROR = {"type": "ValueError", "message": "bad\nsecond line", "traceback": "..."}
+
+SUMMARIES = [
+    (over(Outcome.SUCCEEDED, 0), "Finished normally."),
+    (over(Outcome.FAILED, 1, error=ERROR), "Exit code 1: uncaught ValueError: bad"),
+    (over(Outcome.FAILED, 1), "sys.exit(1), or an uncaught exception"),
+    (over(Outcome.FAILED, 2), "wrong command-line arguments"),
+    (over(Outcome.FAILED, 3), "Exit code 3, set by the program."),
+    (over(Outcome.FAILED, 143), "signal 15 this way"),
+    (over(Outcome.CRASHED, -11), "Killed by SIGSEGV (-11), which was not sent by Procdeck: the interpreter"),
+    (over(Outcome.CRASHED, -9, max_rss_bytes=3 << 20), "out-of-memory killer; it had used up to 3 MiB of memory"),
+    (over(Outcome.CRASHED, -9), "out-of-memory killer."),
+    (over(Outcome.CRASHED, -10), "Killed by SIGUSR1 (-10), which was not sent by Procdeck."),
+    (over(Outcome.CRASHED, -37), "Killed by signal 37"),
+    (
+        over(Outcome.STOPPED, -15, asked=asked("terminate"), stopped_at=NOW + timedelta(seconds=1.25)),
+        "Asked to end: SIGTERM by Alice; ended by SIGTERM after 1.2 s.",
+    ),
+    (over(Outcome.STOPPED, 0, asked=asked("stop", reason="enough")), "stop by Alice (enough); exit code 0"),
+    (over(Outcome.STOPPED, -10), "Ended by SIGUSR1, which was sent through Procdeck."),
+    (over(Outcome.STOPPED), "Cancelled before it was started."),
+    (over(Outcome.TIMED_OUT, -9, spec={**SPEC, "timeout": 1.5}), "Ended at its time limit of 1.5 s, by SIGKILL."),
+    (over(Outcome.TIMED_OUT, 0, spec={**SPEC, "timeout": 2}), "time limit of 2 s, with exit code 0."),
+    (over(Outcome.NOT_STARTED, error=ERROR), "Could not be started: bad"),
+    (over(Outcome.NOT_STARTED), "the reason is not known"),
+    (over(Outcome.LOST, detail={"ended": 2}), "Its keeper was killed"),
+    (over(Outcome.LOST, detail={"ended": 2}), "2 process(es) left of its tree were ended."),
+    (over(Outcome.LOST, state=State.EXITED), "the fork server that started it died"),
+]
+
+
+@pytest.mark.parametrize(("process", "text"), SUMMARIES)
+def test_the_end_is_explained(process: Process, text: str) -> None:
+    summary = exit_summary(process)
+    assert summary is not None
+    assert text in summary
+    assert summary == summary.strip()
+
+
+@pytest.mark.parametrize("state", [state for state in State if state not in (State.EXITED, State.LOST)])
+def test_nothing_is_explained_before_the_end(state: State) -> None:
+    assert exit_summary(a_process(state)) is None
+
+
+def test_every_outcome_has_its_sentence() -> None:
+    assert all(exit_summary(over(outcome)) for outcome in Outcome)
+
+
+def test_all_fields_of_the_contract_are_there() -> None:
+    shown = view(a_process())
+    assert set(CONTRACT) <= set(shown)
+    assert (shown["args"], shown["kwargs"], shown["created_at"]) == ([1], {"fast": True}, NOW.isoformat())
+
+
+def test_measurements_are_live_while_it_lives_and_final_after_that() -> None:
+    sample = {"cpu_percent": 50.0, "cpu_seconds": 1.5, "rss_bytes": 10, "max_rss_bytes": 20}
+    living = view(a_process(State.RUNNING, started_at=NOW), sample)
+    assert [living[name] for name in sample] == [50.0, 1.5, 10, 20]
+    dead = view(over(Outcome.SUCCEEDED, 0, cpu_seconds=2.5, max_rss_bytes=30), sample)
+    assert [dead[name] for name in sample] == [None, 2.5, None, 30]
+    assert [view(a_process(State.RUNNING))[name] for name in sample] == [None] * 4
+
+
+def test_a_signal_has_its_name() -> None:
+    assert view(over(Outcome.CRASHED, -11))["signal"] == "SIGSEGV"
+    assert view(over(Outcome.FAILED, 1))["signal"] is None
+
+
+def test_the_duration_runs_until_the_keeper_has_measured_it() -> None:
+    assert duration(a_process()) is None
+    assert duration(over(Outcome.SUCCEEDED, 0, started_at=NOW, duration=1.5)) == 1.5
+    assert duration(over(Outcome.LOST, started_at=NOW)) is None
+    ago = datetime.now(UTC) - timedelta(seconds=10)
+    assert 10 <= (duration(a_process(State.RUNNING, started_at=ago)) or 0) < 60
+    # A clock that was set back shows nothing negative.
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    assert duration(a_process(State.RUNNING, started_at=ahead)) == 0

@@ -1,0 +1,85 @@
+"""The folder of one process."""
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from procdeck import run_folder
+from tests.fakes import SPEC
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    path = str(tmp_path / "run")
+    run_folder.create(path, SPEC)
+    return path
+
+
+def test_it_is_for_its_owner_only(folder: str) -> None:
+    fd = run_folder.claim(folder)
+    assert fd is not None
+    os.close(fd)
+    os.close(run_folder.Journal(folder).fd)
+    for path in (Path(folder), *Path(folder).rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_the_spec_comes_back_as_it_was(folder: str) -> None:
+    assert run_folder.read_spec(folder) == SPEC
+    assert not (Path(folder) / "spec.json.new").exists()
+
+
+def test_a_folder_is_made_once(folder: str) -> None:
+    with pytest.raises(FileExistsError):
+        run_folder.create(folder, {})
+    assert run_folder.read_spec(folder) == SPEC
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null"])
+def test_a_spec_that_is_not_ours_is_refused(folder: str, text: str) -> None:
+    (Path(folder) / run_folder.SPEC).write_text(text)
+    with pytest.raises(ValueError, match=r"."):
+        run_folder.read_spec(folder)
+
+
+def test_a_spec_that_did_not_fit_on_the_disk_is_no_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(run_folder.os, "write", lambda fd, data: write(fd, data[:10]))
+    with pytest.raises(OSError, match="No space left") as caught:
+        run_folder.create(str(tmp_path / "run"), SPEC)
+    assert caught.value.errno == errno.ENOSPC
+    assert not (tmp_path / "run" / run_folder.SPEC).exists()
+
+
+def test_only_one_can_claim_it_and_for_ever(folder: str) -> None:
+    assert not run_folder.is_claimed(folder)
+    fd = run_folder.claim(folder)
+    assert fd is not None
+    assert run_folder.is_claimed(folder)
+    assert run_folder.claim(folder) is None
+    os.close(fd)
+    assert run_folder.claim(folder) is None
+    assert run_folder.is_claimed(folder)
+
+
+def test_nobody_keeps_it_when_nobody_has_the_lock(folder: str) -> None:
+    assert not run_folder.is_kept(folder)
+    fd = run_folder.claim(folder)
+    assert fd is not None
+    os.close(fd)
+    assert not run_folder.is_kept(folder)
+
+
+def test_settling_harms_nothing(folder: str) -> None:
+    run_folder.settle(folder)
+    assert run_folder.read_spec(folder) == SPEC
+
+
+def test_the_time_is_utc_with_microseconds() -> None:
+    now = run_folder.now_text()
+    assert now.endswith("+00:00")
+    assert json.loads(json.dumps(now)) == now
