@@ -13,8 +13,7 @@
       TooManyRequests   429
       InternalError     500
       Unavailable       503
-    StartupError             the service can't start; the text is for a person, the exit code for a script
-      BadConfig, DataFolderUnusable, DataFolderInUse, PortInUse, DatabaseTooNew
+    StartupError             the service can't start: see `app.startup_errors`
 
 Routes raise these and never build an error response themselves. What clients get is a problem detail
 (RFC 9457, https://www.rfc-editor.org/rfc/rfc9457), or a page when a browser asks for one.
@@ -23,7 +22,6 @@ Routes raise these and never build an error response themselves. What clients ge
 import json
 import logging
 import math
-import os
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -37,6 +35,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
+
+from app.startup_errors import BadConfig as BadConfig
+from app.startup_errors import DatabaseTooNew as DatabaseTooNew
+from app.startup_errors import DataFolderInUse as DataFolderInUse
+from app.startup_errors import DataFolderUnusable as DataFolderUnusable
+from app.startup_errors import PortInUse as PortInUse
+from app.startup_errors import StartupError as StartupError
 
 log = logging.getLogger(__name__)
 
@@ -161,42 +166,6 @@ class Unavailable(AppError):
 
     def __init__(self, detail: str, *, retry_after: float = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(math.ceil(retry_after))})
-
-
-class StartupError(Exception):
-    """The service can't start. The text says what is wrong and what to do; it is printed without a traceback."""
-
-    exit_code: ClassVar[int] = 1
-
-
-class BadConfig(StartupError):
-    """A flag, an environment variable or procdeck.toml is wrong."""
-
-    exit_code = os.EX_CONFIG
-
-
-class DataFolderUnusable(StartupError):
-    """The data folder can't be created, read or written, or something in it is not ours."""
-
-    exit_code = os.EX_CANTCREAT
-
-
-class DataFolderInUse(StartupError):
-    """Another service holds the lock of the data folder."""
-
-    exit_code = os.EX_TEMPFAIL
-
-
-class PortInUse(StartupError):
-    """The address can't be listened on."""
-
-    exit_code = os.EX_UNAVAILABLE
-
-
-class DatabaseTooNew(StartupError):
-    """The database was made by a newer version of the code."""
-
-    exit_code = os.EX_DATAERR
 
 
 def problem_types() -> tuple[type[AppError], ...]:

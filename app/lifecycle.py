@@ -206,8 +206,7 @@ _EXIT_DETAIL = ("wait_status", "rusage", "leftovers", "core_dumped", "log_bytes"
 
 
 def _not_started(process: Process, event: Event) -> Change:
-    stopped_by_request = process.state is State.QUEUED and event.data.get("action") is not None
-    outcome = Outcome.STOPPED if stopped_by_request else Outcome.NOT_STARTED
+    outcome = Outcome.NOT_STARTED if event.data.get("action") is None else Outcome.STOPPED
     return State.EXITED, {"outcome": outcome, "error": event.data.get("error"), "stopped_at": event.at}
 
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast, get_args, get_type_hints
 
-from app.errors import BadConfig
+from app.startup_errors import BadConfig
 
 CONFIG_NAME = "procdeck.toml"
 PREFIX = "PROCDECK_"

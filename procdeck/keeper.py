@@ -37,6 +37,8 @@ RECONNECT_EVERY = 0.5
 DAEMON_GRACE = 15.0
 """Seconds that a daemonic process outlives a service that vanished without a new one coming."""
 LEFTOVER_GRACE = 2.0
+MAX_TROUBLES = 200
+"""Tracebacks in keeper.log at most."""
 SAMPLE_MIN, SAMPLE_MAX = 1.0, 8.0
 BUSY_READ = 0.001
 """Seconds between two reads below which the child is taken to be flooding; the keeper then lets the pipe fill a little,
@@ -194,6 +196,7 @@ class Keeper:
         self.told_end = 0
         self.told_at = 0.0
         self.last_read = 0.0
+        self.troubles = 0
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -278,12 +281,23 @@ class Keeper:
         for fd, _ in self.poll.poll(max(0.0, next_at - now) * 1000 + 0.5):
             handler = self.handlers.get(fd)
             if handler is not None:
-                handler(fd)
+                self._guard(handler, fd)
         now = monotonic()
         for name, (at, action) in list(self.timers.items()):
             if at <= now and self.timers.get(name, (0, None))[1] is action:
                 del self.timers[name]
-                action()
+                self._guard(action)
+
+    def _guard(self, action: Callable[..., None], *args: int) -> None:
+        """Do one thing of the loop. Whatever goes wrong with it (no descriptor left, no memory), the child must not lose
+        its keeper over it."""
+        try:
+            action(*args)
+        except Exception:
+            self.troubles += 1
+            if self.troubles <= MAX_TROUBLES:
+                _log_trouble(traceback.format_exc())
+            sleep(0.05)  # what woke us may well wake us again at once
 
     def _watch(self, fd: int, handler: Callable[[int], None], events: int = POLLIN) -> None:
         self.handlers[fd] = handler
@@ -397,6 +411,8 @@ class Keeper:
     def _on_exit(self, fd: int) -> None:
         if self.over:
             return
+        # Should anything below fail, it is tried again: an exit that was seen and not recorded would never be.
+        self._after("exit", 0.5, lambda: self._on_exit(-1))
         ended = self._peek_exit()
         if fd >= 0:
             self._unwatch(fd)

@@ -203,13 +203,14 @@ def try_import(name: str, limit: float) -> dict[str, Any]:
         _trial(name, write)
     os.close(write)
     os.setpgid(pid, pid)  # by both, for whichever comes first
-    told = _read_until(read, monotonic() + limit)
+    deadline = monotonic() + limit
+    told = _read_until(read, deadline)
     os.close(read)
-    if told is None:
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        return {"error": f"importing it took longer than {limit:g} s"}
+    in_time = told is not None and _ends_until(pid, deadline)
+    os.killpg(pid, signal.SIGKILL)  # with all that the module started; the real import will start it again
     _, status = os.waitpid(pid, 0)
+    if not in_time:
+        return {"error": f"importing it took longer than {limit:g} s"}
     if not told:
         return {"error": f"importing it ended the interpreter: {_describe_status(status)}"}
     answer: dict[str, Any] = loads(told)
@@ -262,6 +263,17 @@ def _read_until(fd: int, deadline: float) -> bytes | None:
                 return b"".join(pieces)
             pieces.append(piece)
     return None
+
+
+def _ends_until(pid: int, deadline: float) -> bool:
+    """Whether the child ends before the deadline (monotonic seconds); it is not reaped."""
+    fd = os.pidfd_open(pid)
+    try:
+        waiter = poll()
+        waiter.register(fd, POLLIN)
+        return bool(waiter.poll(max(0.0, deadline - monotonic()) * 1000))
+    finally:
+        os.close(fd)
 
 
 def source_of(name: str) -> list[str]:

@@ -134,10 +134,12 @@ function streamOf(line) {
 
 // --- following ---
 
-function toEnd() {
+// Chunks get their true height as they come into sight, and the end moves with it.
+function toEnd(frames = 10) {
   log.scrollTop = log.scrollHeight;
   unseen = 0;
   more.hidden = true;
+  if (frames) requestAnimationFrame(() => follow.checked && !isAtEnd() && toEnd(frames - 1));
 }
 
 function unseenGrew(added) {
@@ -146,7 +148,9 @@ function unseenGrew(added) {
   more.textContent = `${unseen} new line${unseen === 1 ? "" : "s"} ↓`;
 }
 
-const isAtEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+function isAtEnd() {
+  return log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+}
 
 // Only the reader's own scrolling switches: lines that grow, and a window that changes, move the end away as well.
 let touched = -Infinity;

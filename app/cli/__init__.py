@@ -12,7 +12,7 @@ import typer
 from app.cli import logs, processes, run, serve, targets
 from app.cli.failure import Failure
 from app.cli.output import note
-from app.errors import StartupError
+from app.startup_errors import StartupError
 
 
 def make_app() -> typer.Typer:

@@ -30,6 +30,7 @@ async def show_form(request: Request, supervisor: SupervisorDep, settings: Setti
             "launch/choose.html",
             targets=launchable(supervisor),
             not_ready=supervisor.engine.environments_not_ready(),
+            json_url="/api/v1/targets",
         )
     entry = _entry(supervisor, name)
     typed: dict[str, str] = dict(forms.FRESH)

@@ -121,6 +121,7 @@ async def confirm(request: Request, id: str, action: str, supervisor: Supervisor
         process=view(process),
         action=next(known for known in actions(process) if known.name == action),
         next=safe_next(request.query_params.get("next") or process_url(id)),
+        json_url=f"/api/v1{process_url(id)}",
     )
 
 

@@ -59,6 +59,7 @@ def environment() -> Environment:
     )
     env.globals |= {"static": static, "version": VERSION, "process_url": process_url, "target_url": target_url}
     env.filters |= {
+        "brief": words.brief,
         "bytes": words.size,
         "call": words.call,
         "duration": words.duration,
@@ -119,7 +120,8 @@ def page(
     html = _render(request, template, flash=flash, is_live=is_live, **context)
     response = HTMLResponse(html, status, {"Referrer-Policy": REFERRER_POLICY, **(headers or {})})
     if flash is not None:
-        response.delete_cookie(_flash_name(request), httponly=True, samesite="strict")
+        secure = request.app.state.parts.settings.cookie_secure
+        response.delete_cookie(_flash_name(request), httponly=True, samesite="strict", secure=secure)
     return response
 
 

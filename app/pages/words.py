@@ -65,6 +65,12 @@ def utc(at: str | datetime | None) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def brief(at: str | datetime, now: datetime) -> str:
+    """The same where there is little room: the time of today, the day of everything before."""
+    text = utc(at)
+    return text[11:] if text[:10] == utc(now)[:10] else text[:10]
+
+
 def pretty(value: Any) -> str:
     """JSON for people."""
     return json.dumps(value, indent=2, ensure_ascii=False)

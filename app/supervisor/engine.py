@@ -114,8 +114,7 @@ class LocalEngine:
             raise NotStarted(f"the launcher of environment {environment!r} was not ready within {limit:g} s") from None
 
     async def launch(self, process: Process) -> None:
-        """Have a keeper forked for a process whose folder was made. Raises NotStarted when it was not and never will
-        be.
+        """Have a keeper forked for a process whose folder was made. Raises NotStarted when nothing is known of one.
 
         A launcher that dies before it answers may or may not have forked. Asking the next one is safe: the first keeper
         claims the folder, any later one ends at once.
@@ -135,16 +134,21 @@ class LocalEngine:
                 logger.warning("the launcher ended while %s was being launched; asking the next", process.id)
             except TimeoutError:
                 break
-        if await asyncio.to_thread(self.forfeit, process.id):
-            raise NotStarted(f"the launcher of environment {process.environment!r} did not answer within {limit:g} s")
+        raise NotStarted(f"the launcher of environment {process.environment!r} did not answer within {limit:g} s")
 
-    def forfeit(self, process_id: str) -> bool:
-        """Make sure that no keeper will ever start this process; False when one has it already. Blocks."""
-        claimed = run_folder.claim(str(self.folder(process_id)))
+    def refuse(self, process_id: str, actor: str, reason: str | None, data: dict[str, Any]) -> run_folder.Entry | None:
+        """Make sure that no keeper will ever start this process, and write so into its journal; the entry, or None when
+        a keeper has it already. Blocks. Raises OSError."""
+        folder = str(self.folder(process_id))
+        claimed = run_folder.claim(folder)
         if claimed is None:
-            return False
-        os.close(claimed)
-        return True
+            return None
+        journal = run_folder.Journal(folder)
+        try:
+            return journal.append("not_started", actor, reason, data)
+        finally:
+            os.close(journal.fd)
+            os.close(claimed)
 
     # --- keepers ------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from app import lifecycle
 from app.lifecycle import Event, Process, Transition
 from app.supervisor.evidence import Evidence
 from procdeck.run_folder import Entry
+from procdeck.states import State
 
 
 def event_of_entry(entry: Entry) -> Event:
@@ -50,7 +51,9 @@ def process_of_folder(spec: Mapping[str, Any], evidence: Evidence) -> tuple[Proc
     transitions = [lifecycle.created(process)]
     events = [event_of_entry(entry) for entry in evidence.entries]
     if evidence.is_claimed:
-        requested = (("queued", process.requested_by), ("starting", lifecycle.SERVICE))
+        requested = [("queued", process.requested_by)]
+        if not (events and events[0].data.get("was") == State.QUEUED):
+            requested.append(("starting", lifecycle.SERVICE))
         events[:0] = [Event(kind, process.created_at, actor) for kind, actor in requested]
     for event in events:
         process, transition = lifecycle.apply(process, event)

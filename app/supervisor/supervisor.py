@@ -366,7 +366,7 @@ class Supervisor:
         try:
             await self.engine.wait_ready(live.process.environment)
         except NotStarted as error:
-            self._fail(live, str(error))
+            await self._fail(live, str(error))
             return
         self._start_waiting()
 
@@ -386,15 +386,28 @@ class Supervisor:
         try:
             await self.engine.launch(live.process)
         except NotStarted as error:
-            self._fail(live, str(error))
+            await self._fail(live, str(error))
         finally:
             live.is_launching = False
 
-    def _fail(self, live: Live, reason: str) -> None:
-        if live.process.state in (State.QUEUED, State.STARTING):
-            error = {"type": "NotStarted", "message": reason, "traceback": ""}
-            data = {"error": error, "message": reason}
-            self._apply(live, Event("not_started", _now(), lifecycle.SERVICE, reason, data))
+    async def _fail(self, live: Live, reason: str) -> None:
+        error = {"type": "NotStarted", "message": reason, "traceback": ""}
+        await self._refuse(live, lifecycle.SERVICE, reason, {"error": error, "message": reason})
+
+    async def _refuse(self, live: Live, actor: str, reason: str | None, data: JSON) -> None:
+        """End a process that no keeper has; nothing happens when one takes it first. Its journal has it before the
+        record, as with all that keepers tell."""
+        was = live.process.state
+        if was not in (State.QUEUED, State.STARTING):
+            return
+        try:
+            entry = await asyncio.to_thread(self.engine.refuse, live.process.id, actor, reason, data | {"was": was})
+        except OSError as error:
+            logger.warning("the end of %s can't be written into its run folder: %s", live.process.id, error)
+            self._apply(live, Event("not_started", _now(), actor, reason, data))
+        else:
+            if entry is not None:
+                self._learn(live, entry)
 
     async def start_process(self, process_id: str, actor: str) -> Process:
         """Start a process that was only created. Raises NotFound, Conflict (409) unless it is created."""
@@ -503,10 +516,10 @@ class Supervisor:
         """
         live = await self._to_be_commanded(process_id)
         if live.process.state is State.QUEUED:
-            data = {"action": action, "error": None}
-            self._apply(live, Event("not_started", _now(), actor, reason, data))
-            await self._wait_until(live, lambda process: process.is_over)
-            return live.saved
+            await self._refuse(live, actor, reason, {"action": action, "error": None})
+            if live.process.is_over:
+                await self._wait_until(live, lambda process: process.is_over)
+                return live.saved
         fields = {"action": action, "actor": actor, "grace": grace, "reason": reason, "tree": tree}
         return await self._command(live, "end", fields)
 
@@ -752,8 +765,7 @@ class Supervisor:
 
     async def _give_up(self, live: Live) -> None:
         """No keeper took it: the service that was to launch it ended first."""
-        if await asyncio.to_thread(self.engine.forfeit, live.process.id):
-            self._fail(live, "the service, or its keeper, ended before it could be started")
+        await self._fail(live, "the service, or its keeper, ended before it could be started")
 
     async def _bury(self, live: Live) -> None:
         """Its keeper is dead and left no exit record.

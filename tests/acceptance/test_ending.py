@@ -53,28 +53,28 @@ ENDINGS = {
 @pytest.mark.parametrize("action", ENDINGS)
 @pytest.mark.parametrize(("target", "kwargs"), [("family", {"wait": True}), ("outsider", {})])
 def test_nothing_of_the_tree_outlives_a_request(
-    hostile: Service, action: str, target: str, kwargs: dict[str, object]
+    shared: Service, action: str, target: str, kwargs: dict[str, object]
 ) -> None:
-    process = hostile.launch(f"hostile:{target}", kwargs=kwargs)
-    other = descendant(hostile, process, "grandchild" if target == "family" else "outsider")
-    hostile.post(process, action, **ENDINGS[action])
-    assert hostile.join(process)["outcome"] == "stopped"
+    process = shared.launch(f"hostile:{target}", kwargs=kwargs)
+    other = descendant(shared, process, "grandchild" if target == "family" else "outsider")
+    shared.post(process, action, **ENDINGS[action])
+    assert shared.join(process)["outcome"] == "stopped"
     wait_until_gone(other)
 
 
-def test_nothing_of_the_tree_outlives_the_time_limit(hostile: Service) -> None:
-    process = hostile.launch("hostile:family", kwargs={"wait": True}, timeout=1, grace=0.1)
-    grandchild = descendant(hostile, process, "grandchild")
-    ended = hostile.join(process)
+def test_nothing_of_the_tree_outlives_the_time_limit(shared: Service) -> None:
+    process = shared.launch("hostile:family", kwargs={"wait": True}, timeout=1, grace=0.1)
+    grandchild = descendant(shared, process, "grandchild")
+    ended = shared.join(process)
     assert (ended["outcome"], ended["exitcode"]) == ("timed_out", -15)
     wait_until_gone(grandchild)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_the_exit_is_recorded_while_a_grandchild_lives_and_then_that_one_ends(hostile: Service, method: str) -> None:
-    process = hostile.launch("hostile:family", kwargs={"code": 7}, start_method=method)
-    grandchild = descendant(hostile, process, "grandchild")
-    ended = hostile.join(process)
+def test_the_exit_is_recorded_while_a_grandchild_lives_and_then_that_one_ends(shared: Service, method: str) -> None:
+    process = shared.launch("hostile:family", kwargs={"code": 7}, start_method=method)
+    grandchild = descendant(shared, process, "grandchild")
+    ended = shared.join(process)
     assert is_running(
         grandchild
     )  # it ignores SIGTERM and holds stdout; neither the record nor the answer waited for it
@@ -83,12 +83,12 @@ def test_the_exit_is_recorded_while_a_grandchild_lives_and_then_that_one_ends(ho
     wait_until(lambda: not is_running(ended["detail"]["keeper_pid"]), 10, "the keeper lives on")
 
 
-def test_leftovers_may_be_kept_on_request(hostile: Service) -> None:
-    process = hostile.launch("hostile:family", kwargs={"code": 0}, leftovers="keep")
-    grandchild = descendant(hostile, process, "grandchild")
-    assert hostile.join(process)["exitcode"] == 0
-    swept = hostile.launch("hostile:family", kwargs={"code": 0})
-    wait_until_gone(descendant(hostile, swept, "grandchild"))
+def test_leftovers_may_be_kept_on_request(shared: Service) -> None:
+    process = shared.launch("hostile:family", kwargs={"code": 0}, leftovers="keep")
+    grandchild = descendant(shared, process, "grandchild")
+    assert shared.join(process)["exitcode"] == 0
+    swept = shared.launch("hostile:family", kwargs={"code": 0})
+    wait_until_gone(descendant(shared, swept, "grandchild"))
     assert is_running(grandchild)
     os.kill(grandchild, signal.SIGKILL)
     wait_until(lambda: not is_running(process["detail"]["keeper_pid"]), 10, "the keeper lives on")
@@ -97,89 +97,89 @@ def test_leftovers_may_be_kept_on_request(hostile: Service) -> None:
 # --- asking ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_deaf_process_is_stopped_by_steps(hostile: Service) -> None:
-    process = hostile.launch("hostile:deaf")
-    hostile.wait_for_log(process, "deaf")
-    stopping = hostile.post(process, "stop", grace=0.3, reason="enough of it")
+def test_a_deaf_process_is_stopped_by_steps(shared: Service) -> None:
+    process = shared.launch("hostile:deaf")
+    shared.wait_for_log(process, "deaf")
+    stopping = shared.post(process, "stop", grace=0.3, reason="enough of it")
     assert (stopping["state"], stopping["is_alive"]) == ("stopping", True)
-    ended = hostile.join(process)
+    ended = shared.join(process)
     assert (ended["exitcode"], ended["signal"], ended["outcome"]) == (-9, "SIGKILL", "stopped")
     assert "stop by operator (enough of it); ended by SIGKILL" in ended["exit_summary"]
-    assert steps(hostile, process) == [
+    assert steps(shared, process) == [
         ("running", "stopping", "operator", "enough of it"),
         ("stopping", "stopping", "keeper", "still alive after 0.3 s of grace"),
         ("stopping", "stopping", "keeper", "still alive after 0.3 s of grace"),
         ("stopping", "exited", "keeper", None),
     ]
-    sent = [row["detail"].get("signal") for row in hostile.transitions(process) if row["to"] == "stopping"]
+    sent = [row["detail"].get("signal") for row in shared.transitions(process) if row["to"] == "stopping"]
     assert sent == [None, "SIGTERM", "SIGKILL"]
 
 
-def test_a_process_that_looks_at_the_flag_stops_by_itself(hostile: Service) -> None:
-    process = hostile.launch("hostile:until_stopped")
-    hostile.wait_for_log(process, "waiting")
-    hostile.post(process, "stop", grace=60)
-    ended = hostile.join(process)
+def test_a_process_that_looks_at_the_flag_stops_by_itself(shared: Service) -> None:
+    process = shared.launch("hostile:until_stopped")
+    shared.wait_for_log(process, "waiting")
+    shared.post(process, "stop", grace=60)
+    ended = shared.join(process)
     assert (ended["exitcode"], ended["outcome"], ended["result"]) == (0, "stopped", "stopped politely")
 
 
-def test_a_paused_process_is_terminated(hostile: Service) -> None:
-    process = hostile.launch("hostile:nap")
+def test_a_paused_process_is_terminated(shared: Service) -> None:
+    process = shared.launch("hostile:nap")
     os.kill(process["pid"], signal.SIGSTOP)
     wait_until(lambda: (stat := posix.stat(process["pid"])) and stat.state == PAUSED, 5, "it does not pause")
-    hostile.post(process, "terminate")
-    assert hostile.join(process)["exitcode"] == -15
+    shared.post(process, "terminate")
+    assert shared.join(process)["exitcode"] == -15
 
 
 @pytest.mark.parametrize(("target", "code"), [("nap", -15), ("deaf", -9)])
-def test_the_time_limit(hostile: Service, target: str, code: int) -> None:
-    process = hostile.launch(f"hostile:{target}", timeout=0.5, grace=0.2)
-    ended = hostile.join(process)
+def test_the_time_limit(shared: Service, target: str, code: int) -> None:
+    process = shared.launch(f"hostile:{target}", timeout=0.5, grace=0.2)
+    ended = shared.join(process)
     assert (ended["outcome"], ended["exitcode"]) == ("timed_out", code)
     assert "time limit of 0.5 s" in ended["exit_summary"]
-    assert steps(hostile, process)[0] == ("running", "stopping", "keeper", "the time limit of 0.5 s is over")
+    assert steps(shared, process)[0] == ("running", "stopping", "keeper", "the time limit of 0.5 s is over")
 
 
-def test_an_interrupt_is_a_keyboard_interrupt(hostile: Service) -> None:
-    process = hostile.launch("hostile:until_stopped")
-    hostile.wait_for_log(process, "waiting")
-    hostile.post(process, "interrupt")
-    ended = hostile.join(process)
+def test_an_interrupt_is_a_keyboard_interrupt(shared: Service) -> None:
+    process = shared.launch("hostile:until_stopped")
+    shared.wait_for_log(process, "waiting")
+    shared.post(process, "interrupt")
+    ended = shared.join(process)
     assert (ended["exitcode"], ended["outcome"], ended["error"]["type"]) == (1, "stopped", "KeyboardInterrupt")
 
 
-def test_a_signal_that_the_target_handles(hostile: Service) -> None:
-    process = hostile.launch("hostile:on_usr1")
-    hostile.wait_for_log(process, "ready")
-    hostile.post(process, "signal", signal="SIGUSR1", reason="reread")
-    ended = hostile.join(process)
+def test_a_signal_that_the_target_handles(shared: Service) -> None:
+    process = shared.launch("hostile:on_usr1")
+    shared.wait_for_log(process, "ready")
+    shared.post(process, "signal", signal="SIGUSR1", reason="reread")
+    ended = shared.join(process)
     assert (ended["exitcode"], ended["outcome"]) == (0, "succeeded")
-    assert hostile.log(process) == "ready\nusr1\n"
-    assert steps(hostile, process)[0] == ("running", "running", "operator", "reread")
+    assert shared.log(process) == "ready\nusr1\n"
+    assert steps(shared, process)[0] == ("running", "running", "operator", "reread")
 
 
-def test_a_signal_of_ours_stops_and_one_of_a_stranger_crashes(hostile: Service) -> None:
-    ours, foreign = hostile.launch("hostile:nap"), hostile.launch("hostile:nap")
-    hostile.post(ours, "signal", signal="SIGUSR2")
+def test_a_signal_of_ours_stops_and_one_of_a_stranger_crashes(shared: Service) -> None:
+    ours, foreign = shared.launch("hostile:nap"), shared.launch("hostile:nap")
+    shared.post(ours, "signal", signal="SIGUSR2")
     os.kill(foreign["pid"], signal.SIGUSR2)
-    assert [(p["exitcode"], p["outcome"]) for p in map(hostile.join, (ours, foreign))] == [
+    assert [(p["exitcode"], p["outcome"]) for p in map(shared.join, (ours, foreign))] == [
         (-signal.SIGUSR2, "stopped"),
         (-signal.SIGUSR2, "crashed"),
     ]
 
 
-def test_kill_after_stop_does_not_wait_for_the_grace(hostile: Service) -> None:
-    process = hostile.launch("hostile:deaf")
-    hostile.wait_for_log(process, "deaf")
-    hostile.post(process, "stop", grace=600)
-    hostile.post(process, "kill")
-    ended = hostile.join(process)
+def test_kill_after_stop_does_not_wait_for_the_grace(shared: Service) -> None:
+    process = shared.launch("hostile:deaf")
+    shared.wait_for_log(process, "deaf")
+    shared.post(process, "stop", grace=600)
+    shared.post(process, "kill")
+    ended = shared.join(process)
     assert ended["exitcode"] == -9
     assert "stop by operator" in ended["exit_summary"]  # who asked first
 
 
-def test_signals_reach_the_child_with_default_dispositions(hostile: Service) -> None:
-    found = hostile.join(hostile.launch("hostile:signals_in_force"))["result"]
+def test_signals_reach_the_child_with_default_dispositions(shared: Service) -> None:
+    found = shared.join(shared.launch("hostile:signals_in_force"))["result"]
     masks = {name: int(value, 16) for name, value in (line.split() for line in found)}
     by_python = {signal.SIGPIPE, signal.SIGXFSZ}
     assert masks == {"SigBlk:": 0, "SigIgn:": sum(1 << (number - 1) for number in by_python)}
@@ -307,10 +307,10 @@ def test_streams_and_waiting_requests_end_before_the_processes_are_waited_for(tm
         service.close()
 
 
-def test_ctrl_c_in_the_terminal_reaches_the_service_alone(hostile: Service) -> None:
-    process = hostile.launch("hostile:nap")
-    groups = {os.getpgid(pid) for pid in (process["pid"], process["detail"]["keeper_pid"], *hostile.launcher_pids)}
-    assert os.getpgid(hostile.pid) not in groups
+def test_ctrl_c_in_the_terminal_reaches_the_service_alone(shared: Service) -> None:
+    process = shared.launch("hostile:nap")
+    groups = {os.getpgid(pid) for pid in (process["pid"], process["detail"]["keeper_pid"], *shared.launcher_pids)}
+    assert os.getpgid(shared.pid) not in groups
 
 
 @pytest.mark.timeout(90)

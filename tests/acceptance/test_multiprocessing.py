@@ -16,19 +16,19 @@ def states(service: Service, process: JSON) -> list[str]:
     return [row["to"] for row in service.transitions(process)]
 
 
-def test_each_worker_prints_its_line(service: Service) -> None:
-    workers = [service.launch("basics:worker") for _ in range(5)]
-    assert [service.join(worker)["exitcode"] for worker in workers] == [0] * 5
-    assert [service.log(worker) for worker in workers] == ["Worker\n"] * 5
+def test_each_worker_prints_its_line(examples: Service) -> None:
+    workers = [examples.launch("basics:worker") for _ in range(5)]
+    assert [examples.join(worker)["exitcode"] for worker in workers] == [0] * 5
+    assert [examples.log(worker) for worker in workers] == ["Worker\n"] * 5
 
 
-def test_each_worker_gets_its_argument(service: Service) -> None:
-    by_position = [service.launch("basics:worker", number) for number in range(5)]
-    by_name = service.launch("basics:worker", kwargs={"num": 5})
+def test_each_worker_gets_its_argument(examples: Service) -> None:
+    by_position = [examples.launch("basics:worker", number) for number in range(5)]
+    by_name = examples.launch("basics:worker", kwargs={"num": 5})
     for worker in [*by_position, by_name]:
-        service.join(worker)
-    assert [service.log(worker) for worker in by_position] == [f"Worker: {number}\n" for number in range(5)]
-    assert service.log(by_name) == "Worker: 5\n"
+        examples.join(worker)
+    assert [examples.log(worker) for worker in by_position] == [f"Worker: {number}\n" for number in range(5)]
+    assert examples.log(by_name) == "Worker: 5\n"
 
 
 def test_names_given_and_default(service: Service) -> None:
@@ -40,85 +40,88 @@ def test_names_given_and_default(service: Service) -> None:
         assert service.log(process) == f"{name} Starting\n{name} Exiting\n"
 
 
-def test_default_names_go_on_after_a_restart(service: Service) -> None:
-    assert [service.launch("basics:worker")["name"] for _ in range(2)] == ["Process-1", "Process-2"]
+def test_default_names_are_counted_and_go_on_after_a_restart(service: Service) -> None:
+    workers = [service.launch("basics:Worker") for _ in range(5)]
+    for number, worker in enumerate(workers, start=1):
+        service.join(worker)
+        assert service.log(worker) == f"In Worker-{number}\n"
+    assert service.launch("basics:worker")["name"] == "Process-6"
     service.kill()
     service.start()
-    assert service.launch("basics:worker")["name"] == "Process-3"
+    assert service.launch("basics:worker")["name"] == "Process-7"
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_subclass_runs_under_a_name_of_its_own(service: Service, method: str) -> None:
-    workers = [service.launch("basics:Worker", start_method=method) for _ in range(3)]
-    for number, worker in enumerate(workers, start=1):
-        assert service.join(worker)["exitcode"] == 0
-        assert worker["name"] == f"Worker-{number}"
-        assert service.log(worker) == f"In Worker-{number}\n"
+def test_a_subclass_runs_under_a_name_of_its_own(examples: Service, method: str) -> None:
+    worker = examples.launch("basics:Worker", start_method=method)
+    assert examples.join(worker)["exitcode"] == 0
+    assert worker["name"] == f"Worker-{worker['number']}"
+    assert examples.log(worker) == f"In {worker['name']}\n"
 
 
-def test_the_daemon_flag_is_the_childs_too(hostile: Service) -> None:
+def test_the_daemon_flag_is_the_childs_too(shared: Service) -> None:
     for daemon in (True, False):
-        process = hostile.join(hostile.launch("hostile:whoami", daemon=daemon, name="it"))
+        process = shared.join(shared.launch("hostile:whoami", daemon=daemon, name="it"))
         assert process["daemon"] is daemon
         assert process["result"] == {"name": "it", "daemon": daemon, "pid": process["pid"], "alive": True}
 
 
-def test_a_daemonic_process_may_have_no_children(hostile: Service) -> None:
-    allowed, refused = (hostile.launch("hostile:own_child", daemon=daemon) for daemon in (False, True))
-    assert hostile.join(allowed)["exitcode"] == 0
-    assert hostile.log(allowed) == "hello\n"
-    ended = hostile.join(refused)
+def test_a_daemonic_process_may_have_no_children(shared: Service) -> None:
+    allowed, refused = (shared.launch("hostile:own_child", daemon=daemon) for daemon in (False, True))
+    assert shared.join(allowed)["exitcode"] == 0
+    assert shared.log(allowed) == "hello\n"
+    ended = shared.join(refused)
     assert ended["exitcode"] == 1
-    assert "daemonic processes are not allowed to have children" in hostile.log(refused)
+    assert "daemonic processes are not allowed to have children" in shared.log(refused)
 
 
-def test_daemon_and_non_daemon_tell_of_themselves(service: Service) -> None:
-    daemon = service.launch("daemons:daemon", 0.2, name="daemon")
-    other = service.launch("daemons:non_daemon", name="non-daemon")
+def test_daemon_and_non_daemon_tell_of_themselves(examples: Service) -> None:
+    daemon = examples.launch("daemons:daemon", 0.2, name="daemon")
+    other = examples.launch("daemons:non_daemon", name="non-daemon")
     assert (daemon["daemon"], other["daemon"]) == (True, False)
     for process, name in ((daemon, "daemon"), (other, "non-daemon")):
-        pid = service.join(process)["pid"]
-        assert service.log(process) == f"Starting: {name} {pid}\nExiting : {name} {pid}\n"
+        pid = examples.join(process)["pid"]
+        assert examples.log(process) == f"Starting: {name} {pid}\nExiting : {name} {pid}\n"
 
 
-def test_join_waits_until_the_end(service: Service) -> None:
-    process = service.launch("names:worker", 0.3)
+def test_join_waits_until_the_end(examples: Service) -> None:
+    process = examples.launch("names:worker", 0.3)
     assert process["is_alive"]
-    joined = service.client.post(f"/processes/{process['id']}/join").json()
+    joined = examples.client.post(f"/processes/{process['id']}/join").json()
     assert (joined["is_alive"], joined["state"], joined["exitcode"]) == (False, "exited", 0)
 
 
-def test_join_returns_when_its_time_is_up(service: Service) -> None:
-    process = service.launch("daemons:daemon", 600)
-    joined = service.client.post(f"/processes/{process['id']}/join", params={"timeout": 0.2}).json()
+def test_join_returns_when_its_time_is_up(examples: Service) -> None:
+    process = examples.launch("daemons:daemon", 600)
+    joined = examples.client.post(f"/processes/{process['id']}/join", params={"timeout": 0.2}).json()
     assert (joined["is_alive"], joined["state"], joined["exitcode"]) == (True, "running", None)
 
 
-def test_before_during_terminated_joined(service: Service) -> None:
-    process = service.launch("basics:slow_worker", start=False)
+def test_before_during_terminated_joined(examples: Service) -> None:
+    process = examples.launch("basics:slow_worker", start=False)
     assert (process["state"], process["is_alive"], process["pid"]) == ("created", False, None)
-    assert service.client.post(f"/processes/{process['id']}/join").status_code == 409
+    assert examples.client.post(f"/processes/{process['id']}/join").status_code == 409
 
-    during = service.post(process, "start")
+    during = examples.post(process, "start")
     assert (during["state"], during["is_alive"], during["exitcode"]) == ("running", True, None)
-    service.wait_for_log(process, "Slow worker begins")
+    examples.wait_for_log(process, "Slow worker begins")
 
-    terminated = service.post(process, "terminate")
+    terminated = examples.post(process, "terminate")
     assert terminated["state"] in ("stopping", "exited")
 
-    joined = service.join(process)
+    joined = examples.join(process)
     assert (joined["state"], joined["is_alive"]) == ("exited", False)
     assert (joined["exitcode"], joined["signal"], joined["outcome"]) == (-15, "SIGTERM", "stopped")
-    assert service.log(process) == "Slow worker begins\n"
-    assert states(service, process) == [*ON_THE_WAY, "stopping", "exited"]
+    assert examples.log(process) == "Slow worker begins\n"
+    assert states(examples, process) == [*ON_THE_WAY, "stopping", "exited"]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_exit_codes(service: Service, method: str) -> None:
+def test_exit_codes(examples: Service, method: str) -> None:
     names = ["exit_error", "exit_ok", "return_value", "raises", "terminated"]
-    processes = {name: service.launch(f"exit_codes:{name}", name=name, start_method=method) for name in names}
-    service.post(processes["terminated"], "terminate")
-    ended = {name: service.join(process) for name, process in processes.items()}
+    processes = {name: examples.launch(f"exit_codes:{name}", name=name, start_method=method) for name in names}
+    examples.post(processes["terminated"], "terminate")
+    ended = {name: examples.join(process) for name, process in processes.items()}
     codes = {name: (process["exitcode"], process["outcome"]) for name, process in ended.items()}
     assert codes == {
         "exit_error": (1, "failed"),
@@ -129,54 +132,55 @@ def test_exit_codes(service: Service, method: str) -> None:
     }
     assert ended["return_value"]["result"] == 1
     assert ended["exit_ok"]["result"] is None
-    assert states(service, processes["exit_ok"]) == [*ON_THE_WAY, "exited"]
+    assert states(examples, processes["exit_ok"]) == [*ON_THE_WAY, "exited"]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_uncaught_exception_is_in_the_log_and_is_data(service: Service, method: str) -> None:
-    process = service.launch("exit_codes:raises", "There was an error!", name="raises", start_method=method)
-    error = service.join(process)["error"]
+def test_an_uncaught_exception_is_in_the_log_and_is_data(examples: Service, method: str) -> None:
+    process = examples.launch("exit_codes:raises", "There was an error!", name="raises", start_method=method)
+    error = examples.join(process)["error"]
     assert (error["type"], error["message"]) == ("RuntimeError", "There was an error!")
     assert error["traceback"].startswith("Traceback (most recent call last):\n")
     assert 'exit_codes.py", line' in error["traceback"]
 
-    log = service.log(process, stream="stderr")
+    log = examples.log(process, stream="stderr")
     assert log.startswith("Process raises:\nTraceback (most recent call last):\n")
     assert log.endswith("RuntimeError: There was an error!\n")
-    assert service.log(process, stream="stdout") == ""
+    assert examples.log(process, stream="stdout") == ""
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_logger_of_multiprocessing_on_request(service: Service, method: str) -> None:
-    process = service.launch("basics:worker", log_level="DEBUG", start_method=method)
-    service.join(process)
-    lines = service.log(process, stream="stderr").splitlines()
+def test_the_logger_of_multiprocessing_on_request(examples: Service, method: str) -> None:
+    process = examples.launch("basics:worker", log_level="DEBUG", start_method=method)
+    examples.join(process)
+    lines = examples.log(process, stream="stderr").splitlines()
+    name = process["name"]
     told = [
-        "[INFO/Process-1] child process calling self.run()",
-        "[INFO/Process-1] process shutting down",
-        '[DEBUG/Process-1] running all "atexit" finalizers with priority >= 0',
-        '[DEBUG/Process-1] running the remaining "atexit" finalizers',
-        "[INFO/Process-1] process exiting with exitcode 0",
+        f"[INFO/{name}] child process calling self.run()",
+        f"[INFO/{name}] process shutting down",
+        f'[DEBUG/{name}] running all "atexit" finalizers with priority >= 0',
+        f'[DEBUG/{name}] running the remaining "atexit" finalizers',
+        f"[INFO/{name}] process exiting with exitcode 0",
     ]
     assert [line for line in lines if line in told] == told
-    assert service.log(process, stream="stdout") == "Worker\n"
+    assert examples.log(process, stream="stdout") == "Worker\n"
 
 
-def test_the_logger_keeps_to_its_level(service: Service) -> None:
-    info, silent = service.launch("basics:worker", log_level="INFO"), service.launch("basics:worker")
-    service.join(info)
-    service.join(silent)
-    assert re.findall(r"^\[(\w+)/", service.log(info), re.MULTILINE) == ["INFO"] * 3
-    assert service.log(silent) == "Worker\n"
+def test_the_logger_keeps_to_its_level(examples: Service) -> None:
+    info, silent = examples.launch("basics:worker", log_level="INFO"), examples.launch("basics:worker")
+    examples.join(info)
+    examples.join(silent)
+    assert re.findall(r"^\[(\w+)/", examples.log(info), re.MULTILINE) == ["INFO"] * 3
+    assert examples.log(silent) == "Worker\n"
 
 
-def test_a_target_may_set_up_the_logger_itself(service: Service) -> None:
-    process = service.launch("logs:worker", "INFO", 1)
-    service.join(process)
-    log = service.log(process)
+def test_a_target_may_set_up_the_logger_itself(examples: Service) -> None:
+    process = examples.launch("logs:worker", "INFO", 1)
+    examples.join(process)
+    log = examples.log(process)
     assert "Doing some work, part 1 of 1\n" in log
-    assert "[INFO/Process-1] step 1 done\n" in log
-    assert "[INFO/Process-1] process exiting with exitcode 0\n" in log
+    assert f"[INFO/{process['name']}] step 1 done\n" in log
+    assert f"[INFO/{process['name']}] process exiting with exitcode 0\n" in log
 
 
 def test_two_files_of_targets_stand_beside_each_other(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -18,16 +17,6 @@ from tests.waiting import wait_until
 
 RECORD = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (stdout|stderr) ([FP]) (.*)", re.DOTALL)
 """A line in the CRI format."""
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all tests that leave it as it was."""
-    service = Service(tmp_path_factory.mktemp("output"), [HOSTILE])
-    try:
-        yield service.start()
-    finally:
-        service.close()
 
 
 def on_disk(service: Service, process: JSON) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from app.errors import problem_types
-from tests.browser.conftest import PATIENCE, Tabs
+from tests.browser.tabs import PATIENCE, Tabs
 from tests.service import Service
 from tests.waiting import wait_until
 

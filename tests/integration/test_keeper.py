@@ -16,7 +16,7 @@ from tests.runtime import HOSTILE, Run, Runtime, is_alive, kill, wait_gone
 from tests.waiting import wait_until
 
 EXTRA = '''
-import multiprocessing, os, signal, sys, time, threading
+import multiprocessing, os, random, signal, sys, time, threading
 from multiprocessing import Process
 from pathlib import Path
 from procdeck import progress, stop_requested
@@ -109,6 +109,12 @@ def stubborn_family(path):
             time.sleep(1)
     while not Path(path).exists() or not Path(path).read_text():
         time.sleep(0.005)
+
+hooks = []
+os.register_at_fork(after_in_child=lambda: hooks.append(os.getpid()))
+
+def forked():
+    return [hooks.count(os.getpid()), random.random()]
 
 class Worker(Process):
     def __init__(self, number=1):
@@ -383,9 +389,9 @@ def test_a_child_inherits_none_of_the_keeper_s_descriptors_but_the_lock(runtime:
     assert files.pop("0") == "/dev/null"
     assert files.pop("1").startswith("pipe:")
     assert files.pop("2").startswith("pipe:")
-    # multiprocessing opens /dev/null for sys.stdin; /proc/PID/fd is the target's own doing.
+    # /proc/PID/fd is the target's own doing.
     named = [name for name in files.values() if name.startswith("/") and not name.startswith("/proc/")]
-    assert sorted(named) == ["/dev/null", str(run.folder / run_folder.LOCK)]
+    assert named == [str(run.folder / run_folder.LOCK)]
     kinds = sorted(name.partition(":")[0] for name in files.values() if not name.startswith("/"))
     # The side channel, and the pipes by which multiprocessing tells parent and child of each other's end.
     assert kinds == ["pipe", "pipe", "socket"]
@@ -395,6 +401,12 @@ def test_environment_and_folder_are_the_child_s_own(runtime: Runtime, tmp_path: 
     names = ["NAME", "PROCDECK_ID", "PYTHONPATH", "PROCDECK_PYTHONPATH"]
     run = runtime.launch("hostile:environment", *names, env={"NAME": "value"}, cwd=str(tmp_path))
     assert ended(run)["result"] == ["value", run.id, None, None, str(tmp_path)]
+
+
+def test_hooks_of_user_code_run_once_and_every_child_has_random_numbers_of_its_own(runtime: Runtime) -> None:
+    results = [ended(runtime.launch("forked"))["result"] for _ in range(3)]
+    assert [hooks for hooks, _ in results] == [1, 1, 1]
+    assert len({number for _, number in results}) == 3
 
 
 def test_standard_input_is_empty(runtime: Runtime) -> None:

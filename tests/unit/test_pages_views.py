@@ -61,6 +61,12 @@ def test_sizes(count: int | None, text: str) -> None:
     assert words.size(count) == text
 
 
+def test_times_are_brief_where_there_is_little_room() -> None:
+    now = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)
+    assert words.brief("2026-01-31T22:59:58.123456+00:00", now) == "22:59:58 UTC"
+    assert words.brief("2026-01-31T00:30:00+01:00", now) == "2026-01-30"
+
+
 def test_a_call_reads_as_python() -> None:
     given = {"target": "jobs:work", "args": [1, "a'b", None], "kwargs": {"deep": {"on": True}}}
     assert words.call(given) == """jobs:work(1, "a'b", None, deep={'on': True})"""
