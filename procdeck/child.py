@@ -190,6 +190,7 @@ def _enter(launch: dict[str, Any]) -> None:
     # Never used and never closed: whoever of the child's tree holds the lock file open can be told to be ours by
     # /proc/PID/fd, even when the keeper was killed. It takes no lock.
     os.open(f"{launch['folder']}/lock", os.O_RDONLY | os.O_CLOEXEC)
+    posix.set_process_name(launch["name"])
     os.environ["PROCDECK_ID"] = launch["id"]
     if launch["env"]:
         os.environ.update(launch["env"])

@@ -88,6 +88,7 @@ def _become_keeper(foreign_fds: list[int]) -> None:
         os.dup2(null, fd)
     os.close(null)
     posix.prctl(posix.PR_SET_CHILD_SUBREAPER, 1)
+    posix.set_process_name("procdeck-keeper")
 
 
 def _receive(orders: socket.socket) -> dict[str, Any] | None:
@@ -289,8 +290,8 @@ class Keeper:
                 self._guard(action)
 
     def _guard(self, action: Callable[..., None], *args: int) -> None:
-        """Do one thing of the loop. Whatever goes wrong with it (no descriptor left, no memory), the child must not lose
-        its keeper over it."""
+        """Do one thing of the loop. Whatever goes wrong with it (no descriptor left, no memory), the child must not
+        lose its keeper over it."""
         try:
             action(*args)
         except Exception:

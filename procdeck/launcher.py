@@ -343,6 +343,7 @@ def main() -> None:
     sys.path[:0] = config["path"]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(config["open_files"], hard), hard))
+    posix.set_process_name("procdeck-launch")
     line_buffer_stdio()  # here, and not in each child: what is there already costs them nothing
     Launcher(link, config).run()
 

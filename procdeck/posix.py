@@ -41,6 +41,17 @@ def prctl(option: int, value: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def set_process_name(name: str) -> None:
+    """What `ps -o comm` and `top` show of this process: the first 15 bytes of ``name`` (proc_pid_comm(5))."""
+    fd = open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, name.encode(errors="replace")[:15])
+    except OSError:
+        return  # a name is a help to people, nothing depends on it
+    finally:
+        close(fd)
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """How a child ended.

@@ -65,4 +65,4 @@ function children(old, fresh) {
   }
 }
 
-const isAlike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.dataset?.api ?? "") === (b.dataset?.api ?? "");
+const isAlike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName;

@@ -206,11 +206,6 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def parameter_rows(parameters: JSON) -> list[Field]:
-    """The same, to read: for the page of a target."""
-    return fields(parameters)
-
-
 # --- inputs: a field with what was typed into it -----------------------------------------------------------------
 
 

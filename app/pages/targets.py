@@ -9,7 +9,7 @@ from starlette.responses import Response
 from app.db.store import Filter
 from app.deps import StoreDep, SupervisorDep
 from app.errors import NotFound, Unavailable
-from app.pages.forms import parameter_rows
+from app.pages.forms import fields
 from app.pages.render import page, redirect, target_url
 from app.presentation import view
 from app.supervisor.supervisor import Supervisor
@@ -74,7 +74,7 @@ async def show_target(request: Request, name: str, supervisor: SupervisorDep, st
         request,
         "targets/page.html",
         target=entry,
-        parameters=parameter_rows(entry["parameters"]),
+        parameters=fields(entry["parameters"]),
         recent=[view(process, supervisor.sample(process.id)) for process in supervisor.refresh(recent)],
         json_url=f"/api/v1{target_url(name)}",
     )

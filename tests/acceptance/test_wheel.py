@@ -165,7 +165,7 @@ def test_the_installed_command_serves_pages_and_the_bundled_examples(installed: 
         targets = client.get("/api/v1/targets").raise_for_status().json()["items"]
         assert targets
         assert [target for target in targets if target["error"]] == []
-        page = client.get("/login").raise_for_status()
+        page = client.get("/processes").raise_for_status()
         assert page.headers["Content-Type"].startswith("text/html")
         static = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text))
         assert static

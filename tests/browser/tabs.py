@@ -1,5 +1,7 @@
-"""Browsers whose pages may not complain: every error that a page writes to its console fails the test. Violations of the
-content security policy are among them."""
+"""Browsers whose pages may not complain.
+
+Every error that a page writes to its console fails the test; violations of the content security policy are among them.
+"""
 
 import re
 

@@ -25,6 +25,7 @@ JSON = dict[str, Any]
 def slow(served: Service) -> Iterator[JSON]:
     """A process that runs for as long as the test."""
     process = served.launch("basics:slow_worker", kwargs={"seconds": 300})
+    assert process["state"] == "running", process["exit_summary"]
     yield process
     if served.get(process)["is_alive"]:
         served.post(process, "kill")
