@@ -345,7 +345,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(config["open_files"], hard), hard))
     posix.set_process_name("procdeck-launch")
     line_buffer_stdio()  # here, and not in each child: what is there already costs them nothing
-    Launcher(link, config).run()
+    with suppress(BrokenPipeError, ConnectionResetError):  # the service is gone, and with it the reason to be
+        Launcher(link, config).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stand-ins for the two ends that tests can't have for real: a keeper that says what the test wants, and records made by hand."""
+"""What tests can't have for real: a keeper that says what the test wants, and records made by hand."""
 
 import asyncio
 from dataclasses import replace

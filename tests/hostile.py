@@ -96,7 +96,8 @@ def deaf(seconds: float = 1000.0) -> None:
 def family(code: int = 7, wait: bool = False) -> None:
     """Leave a grandchild in a session of its own that ignores SIGTERM and holds stdout."""
     born, tell = os.pipe()
-    if os.fork() == 0:
+    between = os.fork()
+    if between == 0:
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if os.fork() == 0:
@@ -104,6 +105,7 @@ def family(code: int = 7, wait: bool = False) -> None:
             os.write(tell, b"!")
             time.sleep(1000)
         os._exit(0)
+    os.waitpid(between, 0)
     os.read(born, 1)
     if wait:
         time.sleep(1000)

@@ -101,6 +101,10 @@ class Run:
         """Until the journal has it."""
         self.wait(lambda: self.events.count(event) >= count, f"no {event}")
 
+    def wait_for_hello(self, count: int = 1) -> None:
+        """Until its keeper has called so many times."""
+        self.wait(lambda: self.hellos >= count, "no hello")
+
     def wait_for_text(self, text: str) -> None:
         """Until the log has it."""
         self.wait(lambda: text in self.text(), f"{text!r} is not in the log")
@@ -145,8 +149,9 @@ class Runtime:
     ) -> None:
         self.folder = folder
         self.socket_path = folder / "service.sock"
-        self.config = {"path": [str(part) for part in path], "modules": list(modules), "preload": True} | config
-        self.config = {"import_timeout": 10.0, "open_files": 1024} | self.config
+        self.modules = list(modules)
+        self.config = {"path": [str(part) for part in path], "modules": self.modules, "preload": True}
+        self.config |= {"import_timeout": 10.0, "open_files": 1024} | config
         self.runs: dict[str, Run] = {}
         self.entries: list[dict[str, Any]] = []
         self.hello: Message = {}
@@ -196,9 +201,9 @@ class Runtime:
     def create(self, target: str, *args: Any, **changes: Any) -> Run:
         """Make a run folder."""
         id_ = uuid.uuid4().hex
-        name = target if ":" in target else f"{self.config['modules'][0]}:{target}"
-        spec: Spec = {"id": id_, "name": "Process-1", "target": name, "kind": "function", "args": list(args), "kwargs": {}}
-        spec["number"] = len(self.runs) + 1
+        name = target if ":" in target else f"{self.modules[0]}:{target}"
+        spec: Spec = {"id": id_, "number": len(self.runs) + 1, "name": "Process-1", "target": name, "kind": "function"}
+        spec |= {"args": list(args), "kwargs": {}}
         spec |= {"daemon": False, "start_method": "fork", "timeout": None, "grace": 0.3, "env": {}, "cwd": None}
         spec |= {"log_level": None, "leftovers": "end", "log_budget": 1 << 20} | changes
         folder = self.folder / "runs" / id_

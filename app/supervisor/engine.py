@@ -191,9 +191,11 @@ class LocalEngine:
     def examine(self, process_id: str) -> Evidence:
         """What the run folder says. Blocks. Raises OSError, ValueError when it can't be read."""
         folder = str(self.folder(process_id))
-        # The lock first: a keeper that ends in between has written its journal before it let go.
+        # In this order: a keeper that comes in between is seen by its lock, and one that ends in between has written
+        # its journal before it let go.
+        is_claimed = run_folder.is_claimed(folder)
         is_kept = run_folder.is_kept(folder)
-        return Evidence(run_folder.read_journal(folder), is_kept, run_folder.is_claimed(folder))
+        return Evidence(run_folder.read_journal(folder), is_kept, is_claimed)
 
     def end_remains(self, process: Process) -> int:
         """SIGKILL what is left of a process without a keeper; how many there were. Blocks."""

@@ -100,7 +100,8 @@ class LauncherProcess:
         """
         ours, theirs = socket.socketpair()
         try:
-            self._process = await asyncio.to_thread(_spawn, self.config, runtime, theirs)
+            # Not in a thread, where it would go on when this is cancelled; it takes a few milliseconds.
+            self._process = _spawn(self.config, runtime, theirs)
         except BaseException:
             ours.close()
             raise
@@ -276,10 +277,14 @@ class Environment:
             fresh = LauncherProcess(self.config, self.on_keeper_exit)
             try:
                 await fresh.start(self.runtime)
+                is_ready = await _ready(fresh)
             except OSError as error:
                 self._report_failure(f"{self.config.python} can't be run: {error}")
                 return False
-            if not await _ready(fresh):
+            except asyncio.CancelledError:
+                fresh.close()
+                raise
+            if not is_ready:
                 self._report_failure("the launcher ended before it was ready; its message is in the service's log")
                 return False
             retired, self.current = self.current, fresh

@@ -323,6 +323,7 @@ class Supervisor:
             await self._undo(live)
             raise Unavailable(f"The launch could not be recorded, so nothing was started: {error}") from error
         if at_once:
+            live.is_launching = True  # before anything else can run and take it for forgotten
             self._spawn(self._launch(live))
         elif start:
             self._enqueue(live)
@@ -378,6 +379,7 @@ class Supervisor:
                 if not self.engine.is_ready(live.process.environment):
                     return
                 self._apply(live, Event("starting", _now(), lifecycle.SERVICE))
+                live.is_launching = True
                 self._spawn(self._launch(live))
             self._waiting.popleft()
 
@@ -385,6 +387,9 @@ class Supervisor:
         live.is_launching = True
         try:
             await self.engine.launch(live.process)
+            # The keeper has it, but takes the folder and speaks to us a moment later: until then it is not to be given
+            # up.
+            await self._until_started(live)
         except NotStarted as error:
             await self._fail(live, str(error))
         finally:
@@ -629,6 +634,7 @@ class Supervisor:
         """The launcher saw a keeper end: one that never spoke is noticed at once."""
         live = self._live.get(process_id)
         if live is not None and not live.process.is_over and not self.engine.is_connected(process_id):
+            live.is_launching = False
             self._spawn(self._check(live))
 
     def _take_entry(self, live: Live, entry: JSON) -> None:
@@ -754,9 +760,11 @@ class Supervisor:
             self._replay(live, evidence)
             if live.process.is_over or evidence.is_kept:
                 return
+            if live.is_new or live.is_launching or live in self._waiting:
+                return
             if evidence.is_claimed:
                 await self._bury(live)
-            elif not live.is_launching and live not in self._waiting:
+            else:
                 await self._give_up(live)
         except (OSError, ValueError) as error:
             await self._lose(live, f"its run folder can't be read: {error}")

@@ -139,6 +139,17 @@ def test_a_kill_in_the_middle_of_a_launch_neither_loses_nor_doubles_it(hostile: 
         assert started == (hostile.get(process)["outcome"] == "succeeded")
 
 
+def test_no_launch_under_way_is_given_up(hostile: Service) -> None:
+    """The comparison of record and run folders, every three seconds, meets launches at each of their steps."""
+    count = 400
+    with ThreadPoolExecutor(8) as pool:
+        requests = [pool.submit(try_launch, hostile, hostile.folder / str(number)) for number in range(count)]
+        processes = [process for request in requests if (process := request.result()) is not None]
+    assert {hostile.join(process)["outcome"] for process in processes} == {"succeeded"}
+    assert len(processes) == count
+    assert "does not fit" not in hostile.text()
+
+
 def try_launch(service: Service, path: Path) -> JSON | None:
     """Launch with the path as key; None when the service is gone before it answers."""
     headers = {"Authorization": f"Bearer {service.token}", "Idempotency-Key": str(path)}

@@ -1,4 +1,4 @@
-"""Keepers with real children: the order of events, exit codes, output, the end of the tree, and the service's absence."""
+"""Keepers with real children: the order of events, exit codes, output, the end of the tree, the service's absence."""
 
 import os
 import signal
@@ -158,7 +158,7 @@ def test_an_entry_is_on_the_disk_before_it_is_told(runtime: Runtime) -> None:
 def test_hello_tells_all_that_a_service_must_know(runtime: Runtime) -> None:
     run = runtime.launch("hostile:until_stopped")
     pid = run.pid
-    run.wait(lambda: run.hellos, "no hello")
+    run.wait_for_hello()
     hello = run.told("hello")[0]
     assert (hello["version"], hello["id"], hello["pid"], hello["journal_seq"]) == (1, run.id, pid, 1)
     assert hello["keeper_pid"] == run.keeper_pid
@@ -307,9 +307,7 @@ def test_a_return_value_is_kept_as_data(runtime: Runtime, value: object) -> None
         ("nan", [], "can't be written as JSON"),
     ],
 )
-def test_a_return_value_that_can_t_be_kept_is_said(
-    runtime: Runtime, target: str, args: list[Any], reason: str
-) -> None:
+def test_a_return_value_that_can_t_be_kept_is_said(runtime: Runtime, target: str, args: list[Any], reason: str) -> None:
     facts = ended(runtime.launch(target, *args))
     assert facts["exitcode"] == 0
     assert reason in facts["result_omitted"]
@@ -596,7 +594,7 @@ def test_a_service_that_talks_nonsense_is_left_and_called_again(runtime: Runtime
     run.wait(lambda: run.link is not None, "no hello")
     assert run.link is not None
     run.link.sendall(b"\xff\xff\xff\xff")
-    run.wait(lambda: run.hellos == 2, "it does not come back")
+    run.wait_for_hello(2)
     assert is_alive(run.pid)
 
 
@@ -776,14 +774,14 @@ def test_a_keeper_calls_again_when_the_service_is_back(lonely: Runtime) -> None:
     run = lonely.launch("until_stopped")
     brief = lonely.launch("wait_for_file", str(lonely.folder / "go"), 4)
     for one in (run, brief):
-        one.wait(lambda one=one: one.hellos == 1, "no hello")
+        one.wait_for_hello()
     lonely.vanish()
     (lonely.folder / "go").touch()
     brief.until_gone()  # all is done and on the disk with the service dead
     assert brief.facts["exitcode"] == 4
     assert is_alive(run.pid)
     lonely.listen()
-    run.wait(lambda: run.hellos == 2, "it does not come back")
+    run.wait_for_hello(2)
     hello = run.told("hello")[-1]
     assert (hello["journal_seq"], hello["last_entry"]["event"]) == (1, "started")
     run.end("stop")
@@ -795,13 +793,13 @@ def test_a_service_that_is_not_there_at_the_start_is_called_later(lonely: Runtim
     run = lonely.launch("until_stopped")
     run.wait_for_text("waiting")
     lonely.listen()
-    run.wait(lambda: run.hellos == 1, "it does not come")
+    run.wait_for_hello()
 
 
 def test_a_daemonic_process_ends_when_no_service_comes(lonely: Runtime) -> None:
     daemon, other = lonely.launch("nap", daemon=True), lonely.launch("nap")
     for one in (daemon, other):
-        one.wait(lambda one=one: one.hellos == 1, "no hello")
+        one.wait_for_hello()
     lonely.vanish()
     daemon.until_gone()
     assert daemon.facts["exitcode"] == -15
@@ -811,13 +809,13 @@ def test_a_daemonic_process_ends_when_no_service_comes(lonely: Runtime) -> None:
 
 def test_a_daemonic_process_lives_on_when_the_service_is_back_in_time(lonely: Runtime) -> None:
     daemon = lonely.launch("nap", daemon=True)
-    daemon.wait(lambda: daemon.hellos == 1, "no hello")
+    daemon.wait_for_hello()
     lonely.vanish()
     lonely.listen()
-    daemon.wait(lambda: daemon.hellos == 2, "it does not come back")
+    daemon.wait_for_hello(2)
     # A second one that is left alone as long as the first was: when it ends, the first one's time would be over, too.
     witness = lonely.launch("nap", daemon=True)
-    witness.wait(lambda: witness.hellos == 1, "no hello")
+    witness.wait_for_hello()
     sent = threading.Event()
     assert not sent.wait(1.2)
     assert is_alive(daemon.pid)

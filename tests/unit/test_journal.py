@@ -52,7 +52,7 @@ def test_there_may_be_none(folder: str) -> None:
 
 def test_an_entry_is_on_the_disk_when_append_returns(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(run_folder.os, "fdatasync", synced.append)
+    monkeypatch.setattr(os, "fdatasync", synced.append)
     journal.append("started", "launcher", None, {})
     assert synced == [journal.fd]
 
@@ -87,9 +87,10 @@ def test_an_entry_that_could_not_be_written_leaves_nothing_behind(
     folder: str, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str, broken: Any
 ) -> None:
     first = journal.append("started", "launcher", None, {"pid": 42})
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="error|space"):
-        patch.setattr(run_folder.os, name, broken)
-        journal.append("asked", "Bob", None, {"action": "stop"})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, broken)
+        with pytest.raises(OSError, match=r"error|space"):
+            journal.append("asked", "Bob", None, {"action": "stop"})
     assert read_journal(folder) == [first]
     last = journal.append("stopped", "keeper", None, {"exitcode": 0})
     assert read_journal(folder) == [first, last]

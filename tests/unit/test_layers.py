@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = [
     ["procdeck"],
-    ["app.version", "app.errors", "app.resources"],
+    ["app.version", "app.startup_errors", "app.resources"],
+    ["app.errors"],
     ["app.settings"],
     ["app.arguments", "app.lifecycle", "app.metrics"],
     ["app.presentation"],
@@ -135,7 +136,7 @@ def test_unit_tests_start_no_process_and_open_no_socket_or_database(name: str, p
 
 def test_the_rules_catch_what_they_are_for(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
-    path.write_text("def f():\n    from app.api import processes\n    import importlib.util\n    from . import sibling\n")
+    path.write_text("def f():\n    from app.api import processes\n    import importlib.util\nfrom . import sibling\n")
     found = imports(path, "app.pages.broken")
     assert {"app.api", "app.api.processes", "importlib.util", "app.pages.sibling"} <= found
     own, other = layer("app.pages.broken"), layer("app.api.processes")

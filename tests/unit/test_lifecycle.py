@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -182,7 +183,7 @@ def test_whatever_comes_the_history_is_unbroken(kinds: list[str]) -> None:
             continue
         rows.append(row)
     assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
-    assert all(after.from_state is before.to_state for before, after in zip(rows, rows[1:], strict=False))
+    assert all(after.from_state is before.to_state for before, after in pairwise(rows))
     assert process.state is rows[-1].to_state
     assert process.seq == rows[-1].seq
     assert (process.outcome is None) == (process.state not in FINAL)

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ RECORD = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (stdout|stderr) [F
 BUDGET = 64 * 1024
 """The smallest that the settings allow; a segment then has 64 KiB, and all but the last are removed."""
 
-pieces = st.lists(st.sampled_from([b"a", b"\n", b"x" * 50, b"\xff", b" ", b"stdout F ", b"\r"]), max_size=12).map(b"".join)
+pieces = st.lists(st.sampled_from([b"a", b"\n", b"x" * 50, b"\xff", b" ", b"stdout F "]), max_size=12).map(b"".join)
 steps = st.lists(st.tuples(st.sampled_from(["stdout", "stderr", "flush"]), pieces), max_size=20)
 
 
@@ -136,13 +137,13 @@ def test_offsets_stay_when_the_oldest_segments_go(count: int, size: int) -> None
         assert extent(folder) == (writer.removed_to, writer.end)
         assert sum(length for _, length in parts) <= 2 * BUDGET + size + 100
         kept = [record for chunk in chunks(folder) for record in parse(chunk)]
-        assert [(record.offset, record.end) for record in kept] == list(zip(ends, ends[1:], strict=False))[-len(kept) :]
+        assert [(record.offset, record.end) for record in kept] == list(pairwise(ends))[-len(kept) :]
         assert [int(record.text[:6]) for record in kept] == list(range(count - len(kept), count))
 
 
 @pytest.fixture(scope="module")
 def varied(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[int]]:
-    """A log of several segments with short, long and longest records; its folder and the offsets of all that is kept."""
+    """A log of several segments with short, long and longest records; its folder, and the offsets of what is kept."""
     folder = str(tmp_path_factory.mktemp("varied"))
     writer = LogWriter(folder, 4 * BUDGET)
     for number in range(12):
@@ -173,9 +174,7 @@ def test_from_any_offset_a_reader_gets_whole_records_and_misses_none(
 
 
 @given(st.data())
-def test_the_tail_begins_that_many_records_before_the_end(
-    varied: tuple[str, list[int]], data: st.DataObject
-) -> None:
+def test_the_tail_begins_that_many_records_before_the_end(varied: tuple[str, list[int]], data: st.DataObject) -> None:
     folder, offsets = varied
     lines = data.draw(st.integers(0, len(offsets) + 3))
     assert tail_offset(folder, lines) == offsets[max(0, len(offsets) - 1 - lines)]
@@ -224,7 +223,7 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room = 1 << 40
         self._write = os.write
-        monkeypatch.setattr(log.os, "write", self.write)
+        monkeypatch.setattr(os, "write", self.write)
 
     def write(self, fd: int, data: bytes) -> int:
         if self.room == 0:

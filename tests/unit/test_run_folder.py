@@ -48,7 +48,7 @@ def test_a_spec_that_is_not_ours_is_refused(folder: str, text: str) -> None:
 
 def test_a_spec_that_did_not_fit_on_the_disk_is_no_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
-    monkeypatch.setattr(run_folder.os, "write", lambda fd, data: write(fd, data[:10]))
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:10]))
     with pytest.raises(OSError, match="No space left") as caught:
         run_folder.create(str(tmp_path / "run"), SPEC)
     assert caught.value.errno == errno.ENOSPC

@@ -122,7 +122,17 @@ async def test_the_answer_is_one_that_proxies_do_not_hold_back() -> None:
 
 @pytest.mark.parametrize(
     ("header", "number"),
-    [(None, None), ("", None), ("0", 0), ("17", 17), ("-1", -1), ("x", -1), ("1.5", -1), ("\u0663", -1), ("9" * 30, -1)],
+    [
+        (None, None),
+        ("", None),
+        ("0", 0),
+        ("17", 17),
+        ("-1", -1),
+        ("x", -1),
+        ("1.5", -1),
+        ("\u0663", -1),
+        ("9" * 30, -1),
+    ],
 )
 def test_the_last_event_id(header: str | None, number: int | None) -> None:
     assert streams.last_event_id(header) == number
