@@ -421,7 +421,6 @@ class Keeper:
         self._drain_output()
         if self.channel.fileno() in self.handlers:
             self._on_channel(self.channel.fileno())
-        self._measure()
         leftovers = self._leftovers()
         self._record("stopped", KEEPER, None, self._exit_facts(ended, duration, len(leftovers)))
         self.over = True

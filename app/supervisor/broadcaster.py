@@ -5,9 +5,11 @@ nothing, one that is a little behind is served from memory, one further behind f
 is told to start over.
 """
 
+import json
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from app.supervisor.pulse import Pulse
 
@@ -17,11 +19,22 @@ TOO_FAR = 10_000
 """Events behind which a reader is told to start over: it would take longer to replay them than to read the present."""
 
 
-class Published(NamedTuple):
-    """An event as it goes to readers: its number and its JSON text, made once for all."""
+class Published:
+    """An event as it goes to readers. Its JSON text is made when the first of them reads it, and once for all."""
 
-    id: int
-    data: str
+    __slots__ = ("_data", "_facts", "id")
+
+    def __init__(self, id_: int, facts: Mapping[str, Any]) -> None:
+        self.id = id_
+        self._facts = facts
+        self._data: str | None = None
+
+    @property
+    def data(self) -> str:
+        """The facts as JSON in one line; times in ISO 8601."""
+        if self._data is None:
+            self._data = json.dumps(self._facts, separators=(",", ":"), default=datetime.isoformat)
+        return self._data
 
 
 class Reset(NamedTuple):

@@ -317,9 +317,9 @@ class Environment:
 
     async def launcher(self, timeout: float) -> LauncherProcess:
         """The present launcher, waiting up to ``timeout`` seconds for one. Raises TimeoutError."""
-        async with asyncio.timeout(timeout):
-            while self.current is None or self.current.gone.is_set():
-                self._forget_dead()
+        while self.current is None or self.current.gone.is_set():
+            self._forget_dead()
+            async with asyncio.timeout(timeout):
                 await self._present.wait()
         return self.current
 

@@ -11,7 +11,7 @@ class Pulse:
     """
 
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: set[asyncio.Future[bool]] = set()
         self.count = 0
 
     def fire(self) -> None:
@@ -20,17 +20,25 @@ class Pulse:
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(True)
 
     async def wait(self, timeout: float | None = None, since: int | None = None) -> bool:
         """Whether it fired within ``timeout`` seconds (None: however long it takes), or since the count was
         ``since``."""
         if since is not None and since != self.count:
             return True
-        waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
         self._waiters.add(waiter)
+        expiry = loop.call_later(timeout, _expire, waiter) if timeout is not None else None
         try:
-            done, _ = await asyncio.wait((waiter,), timeout=timeout)
-            return bool(done)
+            return await waiter
         finally:
             self._waiters.discard(waiter)
+            if expiry is not None:
+                expiry.cancel()
+
+
+def _expire(waiter: asyncio.Future[bool]) -> None:
+    if not waiter.done():
+        waiter.set_result(False)

@@ -697,7 +697,8 @@ class Supervisor:
 
     def _committed(self, live: Live, process: Process, transitions: list[Transition], ids: Sequence[int]) -> None:
         """What is in the record now may be told."""
-        live.saved = replace(process, progress=live.process.progress)
+        told_since = process.progress is not live.process.progress
+        live.saved = replace(process, progress=live.process.progress) if told_since else process
         if process.is_over:
             self._live.pop(process.id, None)
             for answer in live.requests.values():
@@ -708,12 +709,12 @@ class Supervisor:
                 self._start_waiting()
         live.changed.fire()
         self.broadcaster.publish(
-            [Published(id_, event_text(process, row)) for id_, row in zip(ids, transitions, strict=True)]
+            [Published(id_, event_facts(process, row)) for id_, row in zip(ids, transitions, strict=True)]
         )
 
     async def _recall(self, after: int, limit: int) -> list[Published]:
         recorded = await asyncio.to_thread(self.store.events_after, after, limit)
-        return [Published(event.id, event_text(event, event.transition)) for event in recorded]
+        return [Published(event.id, event_facts(event, event.transition)) for event in recorded]
 
     # --- comparing record and run folders -----------------------------------------------------------------------------
 
@@ -824,28 +825,24 @@ class Supervisor:
         return self.catalogue.items()
 
 
-def event_text(process: Process | RecordedEvent, row: Transition) -> str:
-    """The JSON of one event of the stream: the process as it is now, and the change."""
-    of_process = process.id if isinstance(process, Process) else row.process_id
-    return json.dumps(
-        {
-            "id": of_process,
-            "number": process.number,
-            "name": process.name,
-            "target": process.target,
-            "state": process.state,
-            "outcome": process.outcome,
-            "pid": process.pid,
-            "exitcode": process.exitcode,
-            "seq": row.seq,
-            "at": row.at.isoformat(),
-            "from": row.from_state,
-            "to": row.to_state,
-            "actor": row.actor,
-            "reason": row.reason,
-        },
-        separators=(",", ":"),
-    )
+def event_facts(process: Process | RecordedEvent, row: Transition) -> JSON:
+    """One event of the stream: the process as it is now, and the change."""
+    return {
+        "id": row.process_id,
+        "number": process.number,
+        "name": process.name,
+        "target": process.target,
+        "state": process.state,
+        "outcome": process.outcome,
+        "pid": process.pid,
+        "exitcode": process.exitcode,
+        "seq": row.seq,
+        "at": row.at,
+        "from": row.from_state,
+        "to": row.to_state,
+        "actor": row.actor,
+        "reason": row.reason,
+    }
 
 
 def _save_job(process: Process, transitions: list[Transition], expected: int) -> Callable[[Connection], list[int]]:

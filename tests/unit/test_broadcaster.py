@@ -25,7 +25,7 @@ class Record:
 
 
 def published(id_: int) -> Published:
-    return Published(id_, f'"{id_}"')
+    return Published(id_, {"n": id_})
 
 
 def publish(broadcaster: Broadcaster, record: Record, ids: Iterable[int]) -> None:
