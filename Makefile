@@ -43,7 +43,7 @@ install: $(INSTALLED) ## make .venv with what users and developers need; the com
 
 .PHONY: test
 test: $(INSTALLED) system-packages ## install if needed and run all tests (ARGS="-k name" for some)
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest -n auto --dist loadscope $(ARGS)
 
 .PHONY: check
 check: $(INSTALLED) ## formatting, lint and types

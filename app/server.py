@@ -27,6 +27,9 @@ logger = logging.getLogger("procdeck")
 LOCK = "service.lock"
 ADDRESS = "service.json"
 BACKLOG = 1024
+KEEP_ALIVE_SECONDS = 75
+"""For idle connections; longer than the 60 s of common reverse proxies, which would otherwise send a request into a
+connection that is just being closed."""
 SWITCH_SECONDS = 0.0005
 """How long the event loop may keep the interpreter from the database's writer. SQLite lets go of it at every statement,
 so with the default of 5 ms a commit during a burst of launches takes ten times what it needs."""
@@ -61,6 +64,7 @@ def serve(settings: Settings) -> int:
         ws="none",
         lifespan="off",
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=3,
     )
     try:

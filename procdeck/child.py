@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import sys
 import traceback
 from _socket import MSG_DONTWAIT, MSG_PEEK, socket
 from io import TextIOWrapper
 from multiprocessing import get_context, log_to_stderr, popen_fork
 from multiprocessing import process as mp_process
-from signal import SIGKILL, set_wakeup_fd
 from typing import Any
 
 from procdeck import posix
 from procdeck.forking import fork_with_hooks
+from procdeck.pristine import os, signal
 from procdeck.protocol import dump_json, load_json
 
 MAX_RESULT_BYTES = 64 * 1024
@@ -83,6 +82,17 @@ class _Forked(popen_fork.Popen):
         # The parent's ends stay open as long as this process lives: the child's `parent_process()` watches one of them.
         self.sentinel = parent_read
         self.finalizer = None
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """As it is there, by a `waitpid` that user code can't have patched."""
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, flag)
+            except ChildProcessError:
+                return None
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
 
 
 class ChildProcess(mp_process.BaseProcess):
@@ -163,10 +173,12 @@ def _detach(process: ChildProcess) -> None:
     # The keeper's death must not leave an orphan that prints into a broken pipe. The keeper has one thread, so the
     # signal means what it says (it comes at the death of the creating *thread*); if the keeper died before this call,
     # sending on the channel fails.
-    posix.prctl(posix.PR_SET_PDEATHSIG, SIGKILL)
+    posix.prctl(posix.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if process.start_method == "forkserver":
+        _release_fork_server()
     for fd in process.keeper_fds:
         os.close(fd)
-    set_wakeup_fd(-1)
+    signal.set_wakeup_fd(-1)
     posix.reset_signals()
     _channel = process.channel
     try:
@@ -174,6 +186,18 @@ def _detach(process: ChildProcess) -> None:
     except OSError:
         os._exit(1)
     line_buffer_stdio()
+
+
+def _release_fork_server() -> None:
+    """Let the fork server, which is this child's parent, end when the keeper does.
+
+    It lives as long as anybody holds the writing end of a certain pipe, and hands that on to each child.
+    """
+    from multiprocessing.forkserver import _forkserver
+
+    server: Any = _forkserver
+    os.close(server._forkserver_alive_fd)
+    server._forkserver_alive_fd = None
 
 
 def _wait_for_launch(channel: socket) -> dict[str, Any]:

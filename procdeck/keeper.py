@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import _socket
 import gc
-import os
-import signal
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,6 +23,7 @@ from typing import Any, NamedTuple, NoReturn
 from procdeck import posix, run_folder
 from procdeck.child import MAX_LAUNCH_BYTES, ChildProcess
 from procdeck.log import LogWriter
+from procdeck.pristine import os, signal
 from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, dump_json, encode, load_json
 
 READ_BYTES = 64 * 1024
@@ -48,7 +46,7 @@ SERVICE = "service"
 KEEPER = "keeper"
 
 
-def keep(orders: socket.socket, foreign_fds: list[int]) -> NoReturn:
+def keep(orders: _socket.socket, foreign_fds: list[int]) -> NoReturn:
     """Be a keeper; never returns. Called in a process just forked, before it is known what for: the launch comes
     through ``orders``.
 
@@ -91,14 +89,16 @@ def _become_keeper(foreign_fds: list[int]) -> None:
     posix.set_process_name("procdeck-keeper")
 
 
-def _receive(orders: socket.socket) -> dict[str, Any] | None:
+def _receive(orders: _socket.socket) -> dict[str, Any] | None:
     """The launch, as the launcher passes it on; None when the launcher ended first."""
     decoder = Decoder()
-    with orders:
+    try:
         while data := orders.recv(MAX_LAUNCH_BYTES):
             for message in decoder.feed(data):
                 launch: dict[str, Any] = message["spec"]
                 return launch
+    finally:
+        orders.close()
     return None
 
 
@@ -156,7 +156,7 @@ def bear(keeper_fds: list[int], launch: dict[str, Any] | None = None) -> Newborn
     ``keeper_fds`` are the descriptors that a forked child must not keep. Raises OSError when it can't be started.
     """
     out, err = os.pipe(), os.pipe()
-    channel, child_channel = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel, child_channel = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     kept = [os.dup(1), os.dup(2)]
     child = ChildProcess(child_channel, [*keeper_fds, *out, *err, channel.fileno(), *kept], launch)
     os.dup2(out[1], 1)
@@ -203,9 +203,9 @@ class Keeper:
 
     def run(self, child: Newborn) -> None:
         """Make ``child`` run the launch, or start another when it can't, and see it through."""
-        # The child first, everything else while it is on its way.
-        ordered = child.order(self.launch)
+        # What can't be journalled is not begun: its end could never be told. All else while the child is on its way.
         self.journal = run_folder.Journal(self.launch["folder"])
+        ordered = child.order(self.launch)
         self.log = LogWriter(f"{self.launch['folder']}/{run_folder.LOG}", self.launch["log_budget"])
         try:
             if not ordered:
@@ -215,7 +215,7 @@ class Keeper:
             self._not_started(error)
             return
         self._attend(child)
-        run_folder.settle(self.launch["folder"])
+        self._settle()
         self._record("started", "launcher", None, self._start_facts())
         self._connect()
         if self.launch.get("timeout"):
@@ -225,6 +225,13 @@ class Keeper:
             self._turn()
         self._drain_output()  # the last words of what was left of the tree
         self.link.drain()
+
+    def _settle(self) -> None:
+        """A disk that fails must not end a target that runs."""
+        try:
+            run_folder.settle(self.launch["folder"])
+        except OSError as error:
+            _log_trouble(f"the run folder could not be made durable: {error}")
 
     def _attend(self, child: Newborn) -> None:
         """Watch the child's end, output and channel, and the orphans to come."""
@@ -567,7 +574,7 @@ class Keeper:
 
     def _swallow_pill(self) -> None:
         try:
-            self.channel.send(b"stop", socket.MSG_DONTWAIT)
+            self.channel.send(b"stop", _socket.MSG_DONTWAIT)
         except OSError:
             return  # the child has closed its end: only signals reach it
 
@@ -792,7 +799,7 @@ class ServiceLink:
 
     def connect(self) -> bool:
         """Try once; whether it worked."""
-        link = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         link.setblocking(False)
         try:
             connect_unix(link, self._path)
@@ -823,7 +830,7 @@ class ServiceLink:
         self.flush()
         if len(self._backlog) > self.MAX_BACKLOG:
             self._backlog.clear()
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(_socket.SHUT_RDWR)
 
     def offer(self, frame: bytes) -> None:
         """Send if the service keeps up; else let it be: the next of its kind tells more."""

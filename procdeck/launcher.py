@@ -13,11 +13,10 @@ threads that it does not copy.
 
 from __future__ import annotations
 
+import _socket
 import gc
 import importlib
-import os
 import resource
-import signal
 import sys
 import sysconfig
 import traceback
@@ -28,7 +27,6 @@ from json import dumps, loads
 from multiprocessing import popen_fork as _popen_fork
 from multiprocessing import util as _util
 from select import POLLIN, poll
-from socket import socket, socketpair
 from time import monotonic
 from typing import Any, NamedTuple, NoReturn
 
@@ -36,6 +34,7 @@ from procdeck import posix, registry, schema
 from procdeck.child import line_buffer_stdio
 from procdeck.forking import fork_bare, note_hooks
 from procdeck.keeper import keep
+from procdeck.pristine import os, signal
 from procdeck.protocol import VERSION, Decoder, Message, encode
 
 _WARM = (_popen_fork, _util)
@@ -48,13 +47,13 @@ class Spare(NamedTuple):
     """A keeper that waits for its launch, and the launcher's end of the socket pair to it."""
 
     pid: int
-    orders: socket
+    orders: _socket.socket
 
 
 class Launcher:
     """State of one launcher."""
 
-    def __init__(self, link: socket, config: dict[str, Any]) -> None:
+    def __init__(self, link: _socket.socket, config: dict[str, Any]) -> None:
         self.link = link
         self.config = config
         self.keepers: dict[int, str | None] = {}
@@ -146,12 +145,13 @@ class Launcher:
             spare = self.spare or self._fork()
             self.spare = None
             try:
-                with spare.orders:
-                    spare.orders.sendall(order)
+                spare.orders.sendall(order)
                 return spare.pid
             except OSError as error:
                 if error.errno not in (EPIPE, ECONNRESET):
                     raise  # else somebody killed the spare one: take a new one
+            finally:
+                spare.orders.close()
 
     def _prepare_spare(self) -> None:
         """A keeper that is forked before it is needed has its first, costly steps behind it when it is."""
@@ -160,17 +160,19 @@ class Launcher:
                 self.spare = self._fork()
 
     def _fork(self) -> Spare:
-        if thread_count() > 1:
+        if thread_count() > 1 and threads_after_fork() > 1:
             raise RuntimeError(
                 "the launcher has threads by now, started by a preloaded module; forking it could deadlock the child"
             )
         sys.stdout.flush()  # what is buffered here would be written a second time by the child
         sys.stderr.flush()
-        ours, theirs = socketpair()
-        with theirs:
+        ours, theirs = _socket.socketpair()
+        try:
             pid = fork_bare()
             if pid == 0:
                 keep(theirs, [*self.own_fds, ours.fileno()])
+        finally:
+            theirs.close()
         self.keepers[pid] = None
         return Spare(pid, ours)
 
@@ -191,6 +193,20 @@ THREADS = "importing it leaves {count} more thread(s) running: it is imported an
 def thread_count() -> int:
     """Threads of this process, those that Python does not know included."""
     return len(os.listdir("/proc/self/task"))
+
+
+def threads_after_fork() -> int:
+    """`thread_count` once this process has forked.
+
+    Libraries that know about fork end their threads before each one and start them again when they need them: OpenBLAS
+    does, so that numpy and pandas can be preloaded. What a first fork does not end is there to stay.
+    """
+    if thread_count() > 1:
+        pid = fork_bare()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    return thread_count()
 
 
 def try_import(name: str, limit: float) -> dict[str, Any]:
@@ -227,7 +243,8 @@ def _trial(name: str, write: int) -> NoReturn:
         answer: dict[str, Any]
         try:
             module = importlib.import_module(name)
-            answer = {"entries": registry.collect(module), "threads": thread_count() - 1, "files": sorted(_own_files())}
+            entries = registry.collect(module)
+            answer = {"entries": entries, "threads": threads_after_fork() - 1, "files": sorted(_own_files())}
         except Exception:
             answer = {"error": _import_traceback(), "files": sorted(_own_files())}
         with open(write, "wb") as pipe:
@@ -330,8 +347,8 @@ def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - any interpreter can be named in procdeck.toml
         sys.exit(f"Procdeck's runtime needs Python 3.11 or newer; this is {sys.version.split()[0]}")
     config = loads(sys.argv[2])
-    link = socket(fileno=int(sys.argv[1]))
-    link.set_inheritable(False)
+    link = _socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(link.fileno(), False)
     sys.argv = [""]
     # A spawned child imports the main module again when it has a spec; this one is not the user's.
     sys.modules["__main__"].__spec__ = None

@@ -9,11 +9,12 @@ exceeds its budget, and offsets stay.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import gmtime, strftime, time_ns
 from typing import NamedTuple
+
+from procdeck.pristine import os
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 MAX_TEXT_BYTES = 64 * 1024

@@ -1,8 +1,7 @@
 """Thin wrappers around what the kernel offers and Python's `os` does not: prctl, waitid with usage, locks that can be
 asked about, /proc.
 
-Linux only. Names are bound at import, before any user code could replace them (a module that is imported later may
-patch `os`).
+Linux only. Nothing here can be reached by user code that patches the standard library, see `procdeck.pristine`.
 """
 
 from __future__ import annotations
@@ -11,20 +10,19 @@ import _signal  # type: ignore[import-not-found]
 import ctypes
 import errno
 import fcntl
-import os
-import signal
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import close, listdir, open, read, sysconf
 from typing import NamedTuple
+
+from procdeck.pristine import os, signal
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 """From linux/prctl.h; see prctl(2)."""
 
-TICKS_PER_SECOND = sysconf("SC_CLK_TCK")
-PAGE_BYTES = sysconf("SC_PAGE_SIZE")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = _libc.prctl
@@ -43,13 +41,13 @@ def prctl(option: int, value: int) -> None:
 
 def set_process_name(name: str) -> None:
     """What `ps -o comm` and `top` show of this process: the first 15 bytes of ``name`` (proc_pid_comm(5))."""
-    fd = open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, name.encode(errors="replace")[:15])
     except OSError:
         return  # a name is a help to people, nothing depends on it
     finally:
-        close(fd)
+        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +134,14 @@ def lock(fd: int) -> bool:
 def is_locked(path: str) -> bool:
     """Whether another process holds the lock on the file ``path``; False when there is no such file."""
     try:
-        fd = open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
         answer = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
     finally:
-        close(fd)
+        os.close(fd)
 
 
 # --- /proc ------------------------------------------------------------------------------------------------------------
@@ -151,11 +149,11 @@ def is_locked(path: str) -> bool:
 
 def read_file(path: str, limit: int = 65536) -> bytes:
     """The first ``limit`` bytes of ``path``. Raises OSError."""
-    fd = open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return read(fd, limit)
+        return os.read(fd, limit)
     finally:
-        close(fd)
+        os.close(fd)
 
 
 class Stat(NamedTuple):
@@ -188,7 +186,7 @@ def children(pid: int) -> list[int]:
     """The pids of the children of ``pid``, those of all its threads; empty when it is gone."""
     found: list[int] = []
     try:
-        threads = listdir(f"/proc/{pid}/task")
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return found
     for thread in threads:
@@ -219,7 +217,7 @@ def descendants(pid: int) -> list[int]:
 
 def all_pids() -> Iterator[int]:
     """Every pid that /proc shows."""
-    return (int(name) for name in listdir("/proc") if name.isdigit())
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
 BOOT_ID = read_file("/proc/sys/kernel/random/boot_id").decode().strip()

@@ -7,12 +7,13 @@ Folders are 0700, files 0600.
 
 from __future__ import annotations
 
-import os
+from _thread import get_native_id
 from datetime import UTC, datetime
 from errno import ENOSPC
 from typing import Any
 
 from procdeck import posix
+from procdeck.pristine import os
 from procdeck.protocol import dump_json, load_json
 
 SPEC = "spec.json"
@@ -72,16 +73,24 @@ def read_spec(folder: str) -> dict[str, Any]:
 
 def claim(folder: str) -> int | None:
     """The right to decide what becomes of the process: a file descriptor with the lock, or None when somebody has
-    claimed it before.
+    claimed it before. Raises OSError.
 
     The file is made by whoever comes first and is never removed, so a process is started at most once, however late a
     second keeper comes; and once the service has claimed a process that no keeper took, none ever will.
     """
+    # Locked under a name of this thread's own before it gets the one that counts: nobody sees it claimed and not kept.
+    draft = f"{folder}/{LOCK}.{get_native_id()}"
+    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fd = os.open(f"{folder}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return None
-    posix.lock(fd)
+        posix.lock(fd)
+        os.link(draft, f"{folder}/{LOCK}")
+    except OSError as error:
+        os.close(fd)
+        if isinstance(error, FileExistsError):
+            return None
+        raise
+    finally:
+        os.unlink(draft)
     return fd
 
 

@@ -94,7 +94,7 @@ class ProgressView(BaseModel):
     message: str
 
 
-class ProcessView(BaseModel):
+class ProcessView(BaseModel):  # type: ignore[no-redef]  # its field is named as the argument of the plugin
     """A process. Times are UTC, durations seconds, sizes bytes; null is unknown or not yet."""
 
     model_config = ConfigDict(title="Process")

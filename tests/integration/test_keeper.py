@@ -677,7 +677,7 @@ def test_the_tree_is_measured(runtime: Runtime) -> None:
     assert facts["rusage"]["max_rss_bytes"] >= 64 << 20
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_the_child_dies_with_its_keeper(runtime: Runtime, method: str) -> None:
     run = runtime.launch("hostile:deaf", start_method=method)
     run.wait_for_text("deaf")
@@ -689,16 +689,14 @@ def test_the_child_dies_with_its_keeper(runtime: Runtime, method: str) -> None:
     assert run.events == ["started"]
 
 
-def test_a_child_of_a_fork_server_is_found_when_its_keeper_is_killed(runtime: Runtime) -> None:
-    """Its parent is the fork server, which goes on for as long as the child does; the service ends it."""
-    run = runtime.launch("hostile:deaf", start_method="forkserver")
+def test_a_fork_server_dies_with_its_keeper(lonely: Runtime) -> None:
+    run = lonely.launch("hostile:deaf", start_method="forkserver")
     run.wait_for_text("deaf")
     parent = posix.stat(run.pid)
     assert parent is not None
+    lonely.vanish()
     kill(run.keeper_pid)
-    run.until_gone()
-    assert end_remains(Marks(run.id, run.folder, None, None)) == 1
-    assert not is_alive(run.pid)
+    wait_gone(run.pid)
     wait_gone(parent.parent)
 
 
@@ -748,15 +746,24 @@ def test_what_can_t_be_started_is_told_with_the_reason(runtime: Runtime) -> None
     assert run.text() == ""
 
 
-def test_the_keeper_s_own_trouble_goes_to_its_log(runtime: Runtime) -> None:
-    run = runtime.create("hostile:say")
+def test_what_can_t_be_journalled_is_not_begun_and_the_keeper_s_log_has_why(runtime: Runtime, tmp_path: Path) -> None:
+    run = runtime.create("hostile:count", str(tmp_path / "count"))
     run_folder_journal = run.folder / run_folder.JOURNAL
     run_folder_journal.mkdir()
     runtime.ask(run)
     run.wait(lambda: run.keeper_status is not None, "the keeper did not end")
     assert run.keeper_status != 0
     assert "IsADirectoryError" in run.keeper_log
-    assert run.text() == ""
+    assert not (tmp_path / "count").exists()
+
+
+def test_a_spec_that_can_t_be_made_durable_does_not_end_a_running_target(runtime: Runtime) -> None:
+    run = runtime.create("hostile:say")
+    (run.folder / run_folder.SPEC).unlink()
+    runtime.ask(run)
+    assert ended(run)["exitcode"] == 0
+    assert run.events == ["started", "stopped"]
+    assert run_folder.SPEC in run.keeper_log
 
 
 # --- without the service --------------------------------------------------------------------------------------------

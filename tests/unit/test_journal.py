@@ -1,7 +1,6 @@
 """The journal: what is on disk is whole, whatever happened while it was written; replaying it is harmless."""
 
 import errno
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from app import lifecycle
 from app.lifecycle import Process
 from app.supervisor.recovery import event_of_entry
 from procdeck import run_folder
+from procdeck.pristine import os
 from procdeck.run_folder import Entry, Journal, read_journal
 from procdeck.states import State
 from tests.fakes import a_process, an_entry

@@ -1,7 +1,6 @@
 """The log: what goes in comes out, wherever a reader begins and whatever the disk does."""
 
 import errno
-import os
 import re
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from procdeck import log
 from procdeck.log import MAX_TEXT_BYTES, Chunk, LogWriter, extent, parse, read_chunk, segments, tail_offset, text_of
+from procdeck.pristine import os
 
 RECORD = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (stdout|stderr) [FP] [^\n]*\n")
 BUDGET = 64 * 1024

@@ -2,13 +2,14 @@
 
 import errno
 import json
-import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
-from procdeck import run_folder
+from procdeck import posix, run_folder
+from procdeck.pristine import os
 from tests.fakes import SPEC
 
 
@@ -64,6 +65,38 @@ def test_only_one_can_claim_it_and_for_ever(folder: str) -> None:
     os.close(fd)
     assert run_folder.claim(folder) is None
     assert run_folder.is_claimed(folder)
+
+
+def test_whoever_sees_it_claimed_sees_it_kept(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in between: a keeper that is just coming must not be taken for one that was killed."""
+    seen: list[tuple[bool, bool]] = []
+    lock = posix.lock
+
+    def look(fd: int) -> bool:
+        seen.append((run_folder.is_claimed(folder), lock(fd)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(posix, "lock", look)
+    fd = run_folder.claim(folder)
+    assert fd is not None
+    assert seen == [(False, True)]
+    assert os.fstat(fd).st_ino == Path(folder, run_folder.LOCK).stat().st_ino
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["lock", "log", "spec.json"]
+    os.close(fd)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_one_who_was_killed_while_claiming_is_no_hindrance(folder: str, linked: bool) -> None:
+    """What it leaves has the name of its thread, and another may have that number by now."""
+    draft = Path(folder, f"{run_folder.LOCK}.{threading.get_native_id()}")
+    draft.touch()
+    if linked:
+        os.link(draft, Path(folder, run_folder.LOCK))
+    fd = run_folder.claim(folder)
+    assert (fd is None) == linked
+    assert not draft.exists()
+    if fd is not None:
+        os.close(fd)
 
 
 def test_nobody_keeps_it_when_nobody_has_the_lock(folder: str) -> None:
