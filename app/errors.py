@@ -32,10 +32,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
+from app.answers import HTMLAnswer, JSONAnswer
 from app.startup_errors import BadConfig as BadConfig
 from app.startup_errors import DatabaseTooNew as DatabaseTooNew
 from app.startup_errors import DataFolderInUse as DataFolderInUse
@@ -229,10 +230,10 @@ def _problem_response(
 ) -> Response:
     if page is not None and wants_html(request.scope["path"], request.headers.get("accept", "")):
         try:
-            return HTMLResponse(page(request, body), body["status"], headers)
+            return HTMLAnswer(page(request, body), body["status"], headers)
         except Exception:
             log.exception("the error page can't be made; sending the problem as JSON")
-    return JSONResponse(body, body["status"], headers, PROBLEM_JSON)
+    return JSONAnswer(body, body["status"], headers, PROBLEM_JSON)
 
 
 def install_error_handlers(app: FastAPI, page: ErrorPage | None = None) -> None:

@@ -469,7 +469,7 @@ class Keeper:
             usage = ended.usage
             facts |= {"wait_status": ended.wait_status, "core_dumped": ended.core_dumped, "rusage": usage}
             facts["max_rss_bytes"] = max(facts["max_rss_bytes"], int(usage.get("max_rss_bytes", 0)))
-            spent = usage.get("user_seconds", 0.0) + usage.get("system_seconds", 0.0)
+            spent = usage.get("user_seconds", 0.0) + usage.get("system_seconds", 0.0) + self.meter.reaped_seconds
             facts["cpu_seconds"] = round(max(facts["cpu_seconds"], spent), 6)
         facts["log_bytes"] = self.log.end
         if self.progress:
@@ -731,18 +731,18 @@ class Meter:
         self.sample: dict[str, Any] | None = None
         self.cpu_seconds = 0.0
         self.max_rss_bytes = 0
-        self._reaped_seconds = 0.0
+        self.reaped_seconds = 0.0
         self._at = monotonic()
 
     def add_reaped(self, seconds: float) -> None:
         """CPU time of an orphan that the keeper reaped: no living process's counters hold it."""
-        self._reaped_seconds += seconds
+        self.reaped_seconds += seconds
 
     def measure(self, keeper: int, pids: list[int]) -> bool:
         """Take a sample of ``pids``; whether it differs from the one before."""
         stats = [stat for pid in pids if (stat := posix.stat(pid)) is not None]
         now = monotonic()
-        spent = max(self.cpu_seconds, sum(stat.ticks for stat in stats) / posix.TICKS_PER_SECOND + self._reaped_seconds)
+        spent = max(self.cpu_seconds, sum(stat.ticks for stat in stats) / posix.TICKS_PER_SECOND + self.reaped_seconds)
         percent = 100 * (spent - self.cpu_seconds) / max(now - self._at, 0.001)
         rss = sum(stat.rss_bytes for stat in stats)
         self._at, self.cpu_seconds = now, spent

@@ -20,6 +20,16 @@ def say(text: str = "hello", code: int = 0) -> None:
         sys.exit(code)
 
 
+def half_characters(fail: bool = False) -> dict[str, str]:
+    """Tell what UTF-8 does not have, as it comes of file names in another encoding."""
+    odd = b"caf\xe9".decode(errors="surrogateescape")
+    progress(0.5, odd)
+    print(odd)
+    if fail:
+        raise ValueError(odd)
+    return {odd: odd}
+
+
 def whoami() -> dict[str, object]:
     """What multiprocessing says this process is."""
     process = multiprocessing.current_process()

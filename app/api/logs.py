@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Header, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
+from app.answers import JSONAnswer
 from app.api import make_router, problems, streams
 from app.deps import AuthDep, IdentityDep, MetricsDep, SupervisorDep
 from app.supervisor import logs
@@ -58,7 +59,7 @@ async def read_log(
     of records."""
     start = await logs.start_offset(supervisor, id, after, tail)
     if format == "json":
-        return JSONResponse(await _page(supervisor, id, start, stream))
+        return JSONAnswer(await _page(supervisor, id, start, stream))
     headers = {"X-Accel-Buffering": "no", "Content-Security-Policy": "sandbox; default-src 'none'"}
     written = _bytes(supervisor, id, start, stream, follow=follow, stamped=format == "cri")
     return StreamingResponse(written, headers=headers, media_type=TEXT)

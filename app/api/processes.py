@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import Body, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
 
+from app.answers import JSONAnswer
 from app.api import make_router, problems
 from app.api.schemas import (
     MAX_SECONDS,
@@ -43,7 +43,7 @@ def shown(supervisor: Supervisor, process: Process, status: int = 200, **headers
 
     Made without a response model: it is ours, and this is the hot path of launches.
     """
-    return JSONResponse(view(process, supervisor.sample(process.id)), status, headers)
+    return JSONAnswer(view(process, supervisor.sample(process.id)), status, headers)
 
 
 @router.post(
@@ -81,7 +81,7 @@ async def list_processes(
     wanted = Filter(state, outcome, target, name, [_label(text) for text in label], q)
     found, following = await run_in_threadpool(store.page, wanted, limit, cursor)
     items = [view(process, supervisor.sample(process.id)) for process in supervisor.refresh(found)]
-    return JSONResponse({"items": items, "next": following})
+    return JSONAnswer({"items": items, "next": following})
 
 
 def _label(text: str) -> tuple[str, str | None]:
@@ -107,7 +107,7 @@ async def list_transitions(id: str, supervisor: SupervisorDep, store: StoreDep) 
     """Every change of state, who asked for it and why."""
     await supervisor.get(id)
     rows = await run_in_threadpool(store.transitions, id)
-    return JSONResponse({"items": [_transition(row) for row in rows]})
+    return JSONAnswer({"items": [_transition(row) for row in rows]})
 
 
 def _transition(row: Transition) -> dict[str, Any]:

@@ -18,9 +18,9 @@ _PING = b": ping\n\n"
 
 
 def event(name: str, data: str, id_: int | None = None) -> bytes:
-    """One event; ``data`` is JSON text without line breaks."""
+    """One event; ``data`` is JSON text without line breaks, where an escape of half a surrogate pair is well placed."""
     number = "" if id_ is None else f"id: {id_}\n"
-    return f"event: {name}\n{number}data: {data}\n\n".encode()
+    return f"event: {name}\n{number}data: {data}\n\n".encode(errors="backslashreplace")
 
 
 def respond(events: AsyncIterator[bytes], still_allowed: Callable[[], bool]) -> EventSourceResponse:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from fastapi import Response
-from fastapi.responses import JSONResponse
 
+from app.answers import JSONAnswer
 from app.api import make_router, problems
 from app.api.schemas import LoginLink, TargetList, TargetView
 from app.deps import AuthDep, SettingsDep, SupervisorDep
@@ -22,13 +22,13 @@ def _view(entry: dict[str, Any]) -> dict[str, Any]:
 @router.get("/targets", response_model=TargetList, responses=problems())
 async def list_targets(supervisor: SupervisorDep) -> Response:
     """The catalogue: every registered target, and every module that could not be imported."""
-    return JSONResponse({"items": [_view(entry) for entry in supervisor.catalogue.items()]})
+    return JSONAnswer({"items": [_view(entry) for entry in supervisor.catalogue.items()]})
 
 
 @router.post("/targets/reload", response_model=TargetList, responses=problems(503))
 async def reload_targets(supervisor: SupervisorDep) -> Response:
     """Import all target modules anew. Processes that run keep the code they began with."""
-    return JSONResponse({"items": [_view(entry) for entry in await supervisor.reload_targets()]})
+    return JSONAnswer({"items": [_view(entry) for entry in await supervisor.reload_targets()]})
 
 
 @router.get("/targets/{name}", response_model=TargetView, responses=problems(404))
@@ -37,10 +37,10 @@ async def show_target(name: str, supervisor: SupervisorDep) -> Response:
     entry = supervisor.catalogue.get(name)
     if entry is None:
         raise NotFound(f"There is no target {name!r}.")
-    return JSONResponse(_view(entry))
+    return JSONAnswer(_view(entry))
 
 
 @router.post("/login-links", status_code=201, response_model=LoginLink, responses=problems(), tags=["door"])
 async def make_login_link(auth: AuthDep, settings: SettingsDep) -> Response:
     """A link that signs a browser in, once, within ten minutes."""
-    return JSONResponse({"url": auth.login_link(settings.url)}, 201)
+    return JSONAnswer({"url": auth.login_link(settings.url)}, 201)

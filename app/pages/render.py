@@ -17,9 +17,10 @@ from urllib.parse import quote
 import starlette.staticfiles
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
+from app.answers import HTMLAnswer
 from app.pages import words
 from app.resources import resource_dir
 from app.security.auth import safe_next
@@ -73,12 +74,12 @@ def environment() -> Environment:
 
 def process_url(process_id: str) -> str:
     """The page of a process."""
-    return f"/processes/{quote(process_id, safe='')}"
+    return f"/processes/{quote(process_id, safe='', errors='backslashreplace')}"
 
 
 def target_url(name: str) -> str:
     """The page of a target."""
-    return f"/targets/{quote(name, safe=':')}"
+    return f"/targets/{quote(name, safe=':', errors='backslashreplace')}"
 
 
 def static(path: str) -> str:
@@ -113,12 +114,12 @@ def page(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
     **context: Any,
-) -> HTMLResponse:
+) -> HTMLAnswer:
     """A page. A notice that waits for the next page is shown on it, once."""
     is_live = LIVE in request.headers
     flash = None if is_live else _read_flash(request)
     html = _render(request, template, flash=flash, is_live=is_live, **context)
-    response = HTMLResponse(html, status, {"Referrer-Policy": REFERRER_POLICY, **(headers or {})})
+    response = HTMLAnswer(html, status, {"Referrer-Policy": REFERRER_POLICY, **(headers or {})})
     if flash is not None:
         secure = request.app.state.parts.settings.cookie_secure
         response.delete_cookie(_flash_name(request), httponly=True, samesite="strict", secure=secure)

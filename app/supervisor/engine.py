@@ -179,6 +179,10 @@ class LocalEngine:
         """The names of the environments that would not take a launch at once."""
         return [name for name, env in self.environments.items() if not env.is_ready]
 
+    def environments_unheard(self) -> list[str]:
+        """The names of the environments whose targets are not known yet: no launcher was ready so far, none failed."""
+        return [name for name, env in self.environments.items() if not env.has_reported]
+
     def send(self, process_id: str, type_: str, **fields: Any) -> bool:
         """Send a message to a keeper; False when it is not connected."""
         connection = self._connections.get(process_id)

@@ -10,17 +10,21 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 
 from watchfiles import Change, awatch
 
 from app.settings import EnvironmentSettings, Settings
+from app.startup_errors import BadConfig
 from procdeck.protocol import Decoder, Message, ProtocolError, encode
 
 logger = logging.getLogger("procdeck.launchers")
 
 DEFAULT = "default"
-BACKOFF_MAX = 30.0
+BACKOFF_MIN, BACKOFF_MAX = 0.2, 30.0
+LONG_LIFE = 10.0
+"""Seconds after which the end of a launcher is taken for an accident, and not for what will happen to the next, too."""
 
 
 class LauncherGone(Exception):
@@ -58,19 +62,30 @@ def configs(settings: Settings, default_targets: tuple[str, ...], open_files: in
 def _config(
     name: str, env: EnvironmentSettings, targets: tuple[str, ...], import_timeout: float, open_files: int
 ) -> LauncherConfig:
-    folders, modules = [], []
-    for folder, module in (pair for target in targets for pair in split_target(target)):
-        folders += [folder] if folder and folder not in folders else []
-        modules += [module] if module not in modules else []
+    found = [pair for target in targets for pair in split_target(target)]
+    _refuse_namesakes(found)
+    folders = dict.fromkeys(folder for folder, _ in found if folder)
+    modules = dict.fromkeys(module for _, module in found)
     path = (*folders, *env.path, str(Path.cwd()))
     python = env.python or sys.executable
     return LauncherConfig(name, python, path, tuple(modules), env.env, env.preload, import_timeout, open_files)
 
 
+def _refuse_namesakes(found: Sequence[tuple[str | None, str]]) -> None:
+    """Raise BadConfig when two files would be one module: an interpreter has one of each name."""
+    folder_of: dict[str, str] = {}
+    for folder, module in found:
+        if folder is not None and folder_of.setdefault(module, folder) != folder:
+            both = f"{folder_of[module]}/{module} and {folder}/{module}"
+            raise BadConfig(f"the targets {both} have the same module name: rename one, or give it another environment")
+
+
 def split_target(target: str) -> list[tuple[str | None, str]]:
     """(folder for sys.path, module name) of a target: of a module (``jobs.resize``), a file (``jobs/resize.py``) or all
-    files of a folder."""
+    files of a folder; a package here (``jobs`` with an ``__init__.py``) is a module unless written ``jobs/``."""
     path = Path(target)
+    if os.sep not in target and (path / "__init__.py").is_file():
+        return [(str(Path.cwd()), target)]
     if path.is_dir():
         return [(str(path.resolve()), file.stem) for file in sorted(path.glob("*.py")) if not file.stem.startswith("_")]
     if path.suffix == ".py" or os.sep in target:
@@ -246,22 +261,29 @@ class Environment:
     on_keeper_exit: Callable[[str], None]
     current: LauncherProcess | None = None
     closed: bool = False
+    has_reported: bool = False
+    """Whether its catalogue was told, be it that there is none."""
     _present: asyncio.Event = field(default_factory=asyncio.Event)
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def keep_alive(self) -> None:
-        """Start the launcher, and another when it dies, until cancelled; after a failure wait 0.2 s, twice as long each
-        time, at most 30 s."""
-        delay = 0.2
+        """Start the launcher, and another when it dies, until cancelled; after one that failed or did not live long,
+        wait 0.2 s, twice as long each time, at most 30 s."""
+        delay = BACKOFF_MIN
         while not self.closed:
-            if await self.reload():
-                delay = 0.2
-                while self.current is not None:
-                    await self.current.gone.wait()
-                    self._forget_dead()
+            if await self.reload() and await self._lifetime() >= LONG_LIFE:
+                delay = BACKOFF_MIN
             else:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, BACKOFF_MAX)
+
+    async def _lifetime(self) -> float:
+        """Wait until there is no launcher any more; the seconds that there was one."""
+        began = monotonic()
+        while self.current is not None:
+            await self.current.gone.wait()
+            self._forget_dead()
+        return monotonic() - began
 
     def _forget_dead(self) -> None:
         if self.current is not None and self.current.gone.is_set():
@@ -289,6 +311,7 @@ class Environment:
                 return False
             retired, self.current = self.current, fresh
             self._present.set()
+            self.has_reported = True
             self.on_catalogue(self.config.name, fresh.entries)
             if retired is not None:
                 retired.close()
@@ -312,6 +335,7 @@ class Environment:
 
     def _report_failure(self, text: str) -> None:
         logger.error("environment %r: %s", self.config.name, text)
+        self.has_reported = True
         if self.current is None:
             self.on_catalogue(self.config.name, [_broken(module, text) for module in self.config.modules])
 

@@ -50,9 +50,10 @@ def process_of_folder(spec: Mapping[str, Any], evidence: Evidence) -> tuple[Proc
     process = process_of_spec(spec)
     transitions = [lifecycle.created(process)]
     events = [event_of_entry(entry) for entry in evidence.entries]
-    if evidence.is_claimed:
+    # One that was to be started and was not handed over yet: whoever takes it up gives it up, and says so.
+    if evidence.is_claimed or spec.get("start", True):
         requested = [("queued", process.requested_by)]
-        if not (events and events[0].data.get("was") == State.QUEUED):
+        if evidence.is_claimed and not (events and events[0].data.get("was") == State.QUEUED):
             requested.append(("starting", lifecycle.SERVICE))
         events[:0] = [Event(kind, process.created_at, actor) for kind, actor in requested]
     for event in events:

@@ -34,9 +34,10 @@ class Marks:
         return pid != os.getpid() and (self._holds_lock(pid) or self._has_variable(pid) or self._is_in_session(pid))
 
     def _holds_lock(self, pid: int) -> bool:
-        lock = self.folder / run_folder.LOCK
+        # By its beginning: a keeper shows the name under which it made the file, see `run_folder.claim`.
+        lock = str(self.folder / run_folder.LOCK)
         try:
-            return any(_link(fd) == lock for fd in Path(f"/proc/{pid}/fd").iterdir())
+            return any(_link(fd).startswith(lock) for fd in Path(f"/proc/{pid}/fd").iterdir())
         except OSError:
             return False
 
@@ -56,11 +57,11 @@ class Marks:
         return stat.session == self.session and leader.start_ticks == self.start_ticks
 
 
-def _link(fd: Path) -> Path | None:
+def _link(fd: Path) -> str:
     try:
-        return fd.readlink()
+        return str(fd.readlink())
     except OSError:
-        return None
+        return ""
 
 
 def end_remains(marks: Marks) -> int:

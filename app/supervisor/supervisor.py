@@ -251,7 +251,7 @@ class Supervisor:
     def _launchable(self, launch: Launch) -> JSON:
         """The catalogue entry of the target, when it can be launched with these arguments."""
         entry = self.catalogue.get(launch.target)
-        if entry is None and self.engine.environments_not_ready():
+        if entry is None and self.engine.environments_unheard():
             raise Unavailable("The targets are still being imported.", retry_after=1)
         if entry is None or entry["kind"] == "module":
             detail = f"There is no target {launch.target!r}." if entry is None else str(entry["error"])
@@ -298,6 +298,7 @@ class Supervisor:
             "labels": launch.labels,
             "leftovers": launch.leftovers,
             "log_budget": self.settings.log_budget,
+            "start": launch.start,
             "origin_id": launch.origin_id,
             "requested_by": actor,
             "created_at": _now().isoformat(),
@@ -331,9 +332,11 @@ class Supervisor:
             self._live.pop(live.process.id, None)
 
     async def _undo(self, live: Live) -> None:
+        # The folder first, and whatever becomes of the record: one that stays comes back with the next start.
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self.engine.delete, live.process.id)
         with contextlib.suppress(OSError, SQLAlchemyError, WriterClosed):
             await self.store.writer.run(partial(delete_process, process_id=live.process.id))
-            await asyncio.to_thread(self.engine.delete, live.process.id)
 
     async def _insert(self, live: Live) -> None:
         process, transitions = live.process, live.unsaved
@@ -396,8 +399,7 @@ class Supervisor:
             live.is_launching = False
 
     async def _fail(self, live: Live, reason: str) -> None:
-        error = {"type": "NotStarted", "message": reason, "traceback": ""}
-        await self._refuse(live, lifecycle.SERVICE, reason, {"error": error, "message": reason})
+        await self._refuse(live, lifecycle.SERVICE, reason, {"error": _failure(reason), "message": reason})
 
     async def _refuse(self, live: Live, actor: str, reason: str | None, data: JSON) -> None:
         """End a process that no keeper has; nothing happens when one takes it first. Its journal has it before the
@@ -782,7 +784,12 @@ class Supervisor:
         End what is left of its tree, then say that it is lost; no exit code is invented.
         """
         ended = await asyncio.to_thread(self.engine.end_remains, live.process)
-        await self._lose(live, "its keeper was killed", ended=ended)
+        if live.process.state is State.QUEUED:
+            # No keeper was asked for: it was claimed by a service that was killed in the middle of `_refuse`.
+            reason = "the service ended while it took the process off the queue"
+            self._apply(live, Event("not_started", _now(), lifecycle.SERVICE, reason, {"error": _failure(reason)}))
+        else:
+            await self._lose(live, "its keeper was killed", ended=ended)
 
     async def _lose(self, live: Live, why: str, **data: Any) -> None:
         if live.process.state in (State.STARTING, State.RUNNING, State.STOPPING):
@@ -853,6 +860,11 @@ def _digest(launch: Launch) -> str:
     """SHA-256 of what the request says, whatever the order of its keys."""
     text = json.dumps(asdict(launch), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _failure(reason: str) -> JSON:
+    """The error of a process that could not be launched."""
+    return {"type": "NotStarted", "message": reason, "traceback": ""}
 
 
 def _unknown(target: str, entry: JSON | None) -> str:

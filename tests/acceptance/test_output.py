@@ -38,6 +38,25 @@ def records(service: Service, process: JSON, **params: object) -> list[JSON]:
     return items
 
 
+def test_text_that_utf_8_does_not_have_is_shown_by_its_escape(shared: Service) -> None:
+    odd = "caf\udce9"
+    well, ill = (shared.join(shared.launch("hostile:half_characters", fail)) for fail in (False, True))
+    assert well["result"] == {odd: odd}
+    assert well["progress"]["message"] == odd
+    assert ill["error"]["message"] == odd
+    assert shared.log(well) == "caf\\udce9\n"
+    for process in (well, ill):
+        assert shared.get(process) == process
+        assert len(shared.transitions(process)) == 5
+        page = httpx.get(
+            f"{shared.url}/processes/{process['id']}",
+            headers={"Authorization": f"Bearer {shared.token}", "Accept": "text/html"},
+        )
+        assert page.status_code == 200
+        assert "caf\\udce9" in page.text
+    assert shared.client.get("/processes").status_code == 200
+
+
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from app.supervisor.remains import Marks, end_remains
 from procdeck import log, posix, run_folder
 from tests.runtime import HOSTILE, Run, Runtime, is_alive, kill, wait_gone
 from tests.waiting import wait_until

@@ -203,6 +203,18 @@ async def test_what_could_not_be_recorded_is_not_started(run: Run, tmp_path: Pat
         assert (await joined(supervisor, await launch(supervisor, "say"))).exitcode == 0
 
 
+async def test_a_folder_does_not_stay_when_the_record_can_t_be_mended_either(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = failing(OperationalError("INSERT", {}, Exception("database or disk is full")))
+    async with run() as supervisor:
+        monkeypatch.setattr(supervising, "insert_process", full)
+        monkeypatch.setattr(supervising, "delete_process", full)
+        with pytest.raises(Unavailable):
+            await launch(supervisor, "say", start=False)
+        assert supervisor.engine.process_ids() == []
+
+
 async def test_a_folder_that_can_t_be_made_leaves_no_record(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async with run() as supervisor:
         monkeypatch.setattr(run_folder, "create", failing(OSError(28, "No space left on device")))
@@ -423,6 +435,15 @@ async def test_an_environment_without_an_interpreter_says_so(run: Run) -> None:
             await supervisor.create(Launch("theirs"), ACTOR)
 
 
+async def test_an_unknown_target_is_judged_although_one_environment_never_comes_up(run: Run) -> None:
+    broken = {"science": EnvironmentSettings(python="/no/such/python", targets=("theirs",))}
+    async with run(ready=False, environments=broken) as supervisor:
+        await until(lambda: not supervisor.engine.environments_unheard(), "nothing was told")
+        assert supervisor.engine.environments_not_ready() == ["science"]
+        with pytest.raises(Invalid, match="no target"):
+            await supervisor.create(Launch("hostile:missing"), ACTOR)
+
+
 # --- adoption -------------------------------------------------------------------------------------------------------
 
 
@@ -486,6 +507,20 @@ async def test_what_no_keeper_took_before_the_service_ended_is_not_started(run: 
         assert over.error is not None
         assert (await supervisor.get(first.id)).state is State.RUNNING
     assert not (tmp_path / "count").exists()
+
+
+async def test_what_was_being_refused_when_the_service_was_killed_is_not_started(run: Run) -> None:
+    async with run(max_processes=1, start_timeout=0.2) as supervisor:
+        await launch(supervisor, "nap")
+        waits = await launch(supervisor, "say")
+        folder = supervisor.engine.folder(waits.id)
+    claimed = run_folder.claim(str(folder))
+    assert claimed is not None
+    os.close(claimed)
+    async with run() as supervisor:
+        over = await joined(supervisor, waits)
+        assert (over.outcome, over.exitcode, over.pid) == (Outcome.NOT_STARTED, None, None)
+        assert over.error is not None
 
 
 # --- what is lost ---------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What launchers are started with."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from app.settings import EnvironmentSettings, Settings
+from app.startup_errors import BadConfig
 from app.supervisor import launchers
-from app.supervisor.launchers import LauncherConfig, configs, make_runtime, split_target
+from app.supervisor.launchers import Environment, LauncherConfig, configs, make_runtime, split_target
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +66,24 @@ def test_a_module_is_imported_once(tmp_path: Path) -> None:
     assert made(targets=("a.py", "b.py"))["default"].path == (str(tmp_path), str(tmp_path))
 
 
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    here = str(tmp_path)
+    with pytest.raises(BadConfig, match=r"a/jobs and .*b/jobs have the same module name") as caught:
+        made(targets=("a/jobs.py", "b/jobs.py"))
+    assert f"{here}/a/jobs and {here}/b/jobs" in str(caught.value)
+    other = EnvironmentSettings(targets=("b/jobs.py",))
+    assert set(made(targets=("a/jobs.py",), environments={"other": other})) == {"default", "other"}
+
+
+def test_a_package_here_is_a_module_unless_written_as_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    for name in ("__init__.py", "resize.py"):
+        (tmp_path / "jobs" / name).touch()
+    assert split_target("jobs") == [(str(tmp_path), "jobs")]
+    assert split_target("jobs/") == [(str(tmp_path / "jobs"), "resize")]
+    assert split_target(str(tmp_path / "jobs")) == [(str(tmp_path / "jobs"), "resize")]
+
+
 def environ(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], **own: str) -> dict[str, str]:
     for name, value in own.items():
         monkeypatch.setenv(name, value)
@@ -93,3 +113,35 @@ def test_the_runtime_folder_holds_our_package_and_nothing_else(tmp_path: Path) -
     (folder / "procdeck").unlink()
     (folder / "procdeck").symlink_to("/somewhere/else")
     assert (make_runtime(tmp_path) / "procdeck" / "launcher.py").is_file()
+
+
+class Brief:
+    """A launcher that has ended already."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.gone.set()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("long_life", "delays"), [(10.0, [0.2, 0.4, 0.8, 1.6]), (0.0, [])])
+async def test_a_launcher_that_dies_as_soon_as_it_is_ready_is_started_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long_life: float, delays: list[float]
+) -> None:
+    waited: list[float] = []
+    environment = Environment(made()["default"], tmp_path, lambda *_: None, lambda _: None)
+    rounds = iter(range(4))
+
+    async def reload() -> bool:
+        environment.current = Brief()  # type: ignore[assignment]
+        environment.closed = next(rounds) == 3
+        return True
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(environment, "reload", reload)
+    monkeypatch.setattr("app.supervisor.launchers.asyncio.sleep", sleep)
+    monkeypatch.setattr(launchers, "LONG_LIFE", long_life)
+    await environment.keep_alive()
+    assert waited == delays

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = [
     ["procdeck"],
-    ["app.version", "app.startup_errors", "app.resources"],
+    ["app.version", "app.startup_errors", "app.resources", "app.answers"],
     ["app.errors"],
     ["app.settings"],
     ["app.arguments", "app.lifecycle", "app.metrics"],

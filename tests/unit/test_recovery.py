@@ -56,7 +56,7 @@ def test_a_process_of_a_spec_is_as_it_was_created() -> None:
 
 
 def test_what_no_keeper_ever_took_is_created() -> None:
-    process, rows = process_of_folder(SPEC, Evidence([], False, False))
+    process, rows = process_of_folder(SPEC | {"start": False}, Evidence([], False, False))
     assert process.state is State.CREATED
     assert [row.to_state for row in rows] == [State.CREATED]
 
