@@ -18,13 +18,16 @@ import traceback
 from collections.abc import Callable
 from select import POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic, sleep
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from procdeck import posix, run_folder
-from procdeck.child import MAX_LAUNCH_BYTES, ChildProcess
+from procdeck.birth import Newborn, bear
+from procdeck.child import MAX_LAUNCH_BYTES
+from procdeck.link import ServiceLink
 from procdeck.log import LogWriter
 from procdeck.pristine import os, signal
-from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, dump_json, encode, load_json
+from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, encode, load_json
+from procdeck.tree import Meter, leftovers, send, signal_each
 
 READ_BYTES = 64 * 1024
 """A pipe's capacity (pipe(7)): one read empties it."""
@@ -120,56 +123,6 @@ def _log_trouble(text: str) -> None:
 def _wake(number: int, frame: object) -> None:
     """A signal handler that does nothing: the signal's byte in the wake-up pipe is what the loop waits for
     (`signal.set_wakeup_fd`)."""
-
-
-class Newborn(NamedTuple):
-    """A child just started, and the keeper's ends of what leads to it."""
-
-    process: ChildProcess
-    channel: _socket.socket
-    stdout: int
-    stderr: int
-
-    def order(self, launch: dict[str, Any]) -> bool:
-        """Tell a child that was forked ahead of time what to be; False when it can't be told."""
-        packet = dump_json(launch)
-        if launch["start_method"] != "fork" or len(packet) > MAX_LAUNCH_BYTES:
-            return False
-        try:
-            self.channel.send(packet)
-        except OSError:
-            return False  # somebody killed it
-        return True
-
-    def discard(self) -> None:
-        """End a child that was told nothing: its channel's end tells it."""
-        self.channel.close()
-        os.close(self.stdout)
-        os.close(self.stderr)
-        self.process.join()
-
-
-def bear(keeper_fds: list[int], launch: dict[str, Any] | None = None) -> Newborn:
-    """Start a child, with its ends of the pipes on fds 1 and 2 of this process for as long as that takes: so every
-    start method passes them on.
-
-    ``keeper_fds`` are the descriptors that a forked child must not keep. Raises OSError when it can't be started.
-    """
-    out, err = os.pipe(), os.pipe()
-    channel, child_channel = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    kept = [os.dup(1), os.dup(2)]
-    child = ChildProcess(child_channel, [*keeper_fds, *out, *err, channel.fileno(), *kept], launch)
-    os.dup2(out[1], 1)
-    os.dup2(err[1], 2)
-    try:
-        child.start()
-    finally:
-        os.dup2(kept[0], 1)
-        os.dup2(kept[1], 2)
-        for fd in (*kept, out[1], err[1]):
-            os.close(fd)
-        child_channel.close()
-    return Newborn(child, channel, out[0], err[0])
 
 
 class Keeper:
@@ -428,14 +381,14 @@ class Keeper:
         self._drain_output()
         if self.channel.fileno() in self.handlers:
             self._on_channel(self.channel.fileno())
-        leftovers = self._leftovers()
-        self._record("stopped", KEEPER, None, self._exit_facts(ended, duration, len(leftovers)))
+        left = leftovers(self.pid)
+        self._record("stopped", KEEPER, None, self._exit_facts(ended, duration, len(left)))
         self.over = True
         self.exit = ended
         self._reap(self.pid)
         self._hint()
         self.timers.clear()
-        if leftovers:
+        if left:
             self._begin_sweep()
 
     def _peek_exit(self) -> posix.Exit | None:
@@ -497,30 +450,23 @@ class Keeper:
 
     # --- what is left of the tree -------------------------------------------------------------------------------------
 
-    def _leftovers(self) -> list[int]:
-        return [
-            pid
-            for pid in posix.descendants(os.getpid())
-            if pid != self.pid and not _is_over(pid) and not _is_helper(pid)
-        ]
-
     def _begin_sweep(self) -> None:
         if self.launch.get("leftovers") == "keep":
             self._after("sweep", 1.0, self._wait_for_leftovers)
         elif self.last_action == "kill":
             self._sweep_kill()
         else:
-            self._signal_each(self._leftovers(), signal.SIGTERM)
+            signal_each(leftovers(self.pid), signal.SIGTERM)
             self._after("sweep", 0.05, self._await_sweep)
             self.sweep_kill_at = monotonic() + LEFTOVER_GRACE
 
     def _wait_for_leftovers(self) -> None:
         """They were asked to be kept: read their output until the last of them is gone."""
-        if self._leftovers() or self.streams:
+        if leftovers(self.pid) or self.streams:
             self._after("sweep", 1.0, self._wait_for_leftovers)
 
     def _await_sweep(self) -> None:
-        if self._leftovers():
+        if leftovers(self.pid):
             if monotonic() >= self.sweep_kill_at:
                 self._sweep_kill()
             else:
@@ -531,9 +477,9 @@ class Keeper:
 
         One that is born while we look is met in the next round; one in an uninterruptible sleep dies when it wakes.
         """
-        left = self._leftovers()
+        left = leftovers(self.pid)
         if left:
-            self._signal_each(left, signal.SIGKILL)
+            signal_each(left, signal.SIGKILL)
             self._after("sweep", 0.02, self._sweep_kill)
 
     # --- commands -----------------------------------------------------------------------------------------------------
@@ -625,34 +571,11 @@ class Keeper:
         if tree:
             self._signal_tree(number)
         else:
-            self._send(self.pidfd, number)
+            send(self.pidfd, number)
 
     def _signal_tree(self, number: signal.Signals) -> None:
-        self._send(self.pidfd, number)
-        self._signal_each([pid for pid in self._leftovers() if pid != self.pid], number)
-
-    def _signal_each(self, pids: list[int], number: signal.Signals) -> None:
-        """To descendants that are not our children: another may reap one and its number may come back, so each is held
-        by a pidfd first and asked again."""
-        for pid in pids:
-            try:
-                fd = os.pidfd_open(pid)
-            except OSError:
-                continue
-            try:
-                if pid in posix.descendants(os.getpid()):
-                    self._send(fd, number)
-            finally:
-                os.close(fd)
-
-    def _send(self, pidfd: int, number: signal.Signals) -> None:
-        try:
-            signal.pidfd_send_signal(pidfd, number)
-            if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                # A stopped process takes a signal that can be caught only when it goes on.
-                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
-        except ProcessLookupError:
-            return
+        send(self.pidfd, number)
+        signal_each(leftovers(self.pid), number)
 
     # --- usage --------------------------------------------------------------------------------------------------------
 
@@ -665,7 +588,7 @@ class Keeper:
             self.link.offer(encode("sample", sample=self.meter.sample))
 
     def _measure(self) -> bool:
-        return self.meter.measure(os.getpid(), [self.pid, *self._leftovers()])
+        return self.meter.measure(os.getpid(), [self.pid, *leftovers(self.pid)])
 
     # --- the service --------------------------------------------------------------------------------------------------
 
@@ -722,168 +645,3 @@ class Keeper:
         facts = {"action": "terminate", "grace": self.launch["grace"]}
         self._record("asked", KEEPER, f"daemonic, and the service was gone for {DAEMON_GRACE:g} s", facts)
         self._terminate(self.launch["grace"], tree=True)
-
-
-class Meter:
-    """CPU and memory of a tree, from /proc."""
-
-    def __init__(self) -> None:
-        self.sample: dict[str, Any] | None = None
-        self.cpu_seconds = 0.0
-        self.max_rss_bytes = 0
-        self.reaped_seconds = 0.0
-        self._at = monotonic()
-
-    def add_reaped(self, seconds: float) -> None:
-        """CPU time of an orphan that the keeper reaped: no living process's counters hold it."""
-        self.reaped_seconds += seconds
-
-    def measure(self, keeper: int, pids: list[int]) -> bool:
-        """Take a sample of ``pids``; whether it differs from the one before."""
-        stats = [stat for pid in pids if (stat := posix.stat(pid)) is not None]
-        now = monotonic()
-        spent = max(self.cpu_seconds, sum(stat.ticks for stat in stats) / posix.TICKS_PER_SECOND + self.reaped_seconds)
-        percent = 100 * (spent - self.cpu_seconds) / max(now - self._at, 0.001)
-        rss = sum(stat.rss_bytes for stat in stats)
-        self._at, self.cpu_seconds = now, spent
-        self.max_rss_bytes = max(self.max_rss_bytes, rss)
-        before, self.sample = (
-            self.sample,
-            {
-                "cpu_percent": round(percent, 1),
-                "cpu_seconds": round(spent, 3),
-                "rss_bytes": rss,
-                "max_rss_bytes": self.max_rss_bytes,
-                "processes": len(stats),
-                "threads": sum(stat.threads for stat in stats),
-                "state": stats[0].state if stats else None,
-            },
-        )
-        return before != self.sample
-
-
-def _is_over(pid: int) -> bool:
-    stat = posix.stat(pid)
-    return stat is None or stat.state in "ZX"
-
-
-def _is_helper(pid: int) -> bool:
-    """multiprocessing's own resource tracker and fork server: they ignore SIGTERM and end by themselves when those who
-    need them are gone. What a fork server forks has its command line too, so the server is told by its pid."""
-    if pid == _fork_server_pid():
-        return True
-    try:
-        command = posix.read_file(f"/proc/{pid}/cmdline", 4096)
-    except OSError:
-        return False
-    return b"multiprocessing.resource_tracker" in command
-
-
-def _fork_server_pid() -> int | None:
-    """The pid of this keeper's fork server, when the launch needed one."""
-    module: Any = sys.modules.get("multiprocessing.forkserver")
-    return module._forkserver._forkserver_pid if module is not None else None
-
-
-class ServiceLink:
-    """The connection to the service: never blocks, never raises into the keeper's work, and holds back little when the
-    service does not read."""
-
-    MAX_BACKLOG = 1024 * 1024
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._socket: _socket.socket | None = None
-        self._decoder = Decoder()
-        self._backlog = bytearray()
-
-    def connect(self) -> bool:
-        """Try once; whether it worked."""
-        link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        link.setblocking(False)
-        try:
-            connect_unix(link, self._path)
-        except OSError:
-            link.close()
-            return False
-        self._socket, self._decoder, self._backlog = link, Decoder(), bytearray()
-        return True
-
-    def fileno(self) -> int:
-        """The descriptor of the open connection."""
-        assert self._socket is not None
-        return self._socket.fileno()
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether something waits to be sent."""
-        return bool(self._backlog)
-
-    def send(self, frame: bytes) -> None:
-        """Send now or as soon as the service reads.
-
-        With a megabyte waiting the connection is given up: the service then reads the journal.
-        """
-        if self._socket is None:
-            return
-        self._backlog += frame
-        self.flush()
-        if len(self._backlog) > self.MAX_BACKLOG:
-            self._backlog.clear()
-            self._socket.shutdown(_socket.SHUT_RDWR)
-
-    def offer(self, frame: bytes) -> None:
-        """Send if the service keeps up; else let it be: the next of its kind tells more."""
-        self.flush()
-        if not self._backlog:
-            self.send(frame)
-
-    def flush(self) -> None:
-        """Send what the socket takes."""
-        try:
-            while self._socket is not None and self._backlog:
-                del self._backlog[: self._socket.send(self._backlog)]
-        except BlockingIOError:
-            return
-        except OSError:
-            self._backlog.clear()  # the end-of-file that follows is met by `receive`
-
-    def receive(self) -> list[Message] | None:
-        """The messages that have come; None at the end of the connection. Raises OSError, ProtocolError."""
-        self.flush()
-        if self._socket is None:
-            return None
-        try:
-            data = self._socket.recv(65536)
-        except BlockingIOError:
-            return []
-        return self._decoder.feed(data) if data else None
-
-    def drain(self) -> None:
-        """Before the keeper ends: give the service up to a second to take what waits; the journal has it in any
-        case."""
-        if self._socket is None or not self._backlog:
-            return
-        waiter = poll()
-        waiter.register(self._socket, POLLOUT)
-        deadline = monotonic() + 1.0
-        while self._backlog and monotonic() < deadline:
-            waiter.poll(100)
-            self.flush()
-
-    def close(self) -> None:
-        """Give the connection up."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-
-def connect_unix(link: _socket.socket, path: str) -> None:
-    """Connect to ``path`` even when it is longer than the 107 bytes that an address holds (unix(7)): through a
-    descriptor of its folder."""
-    folder, _, name = path.rpartition("/")
-    fd = os.open(folder, os.O_PATH | os.O_CLOEXEC)
-    try:
-        link.connect(f"/proc/self/fd/{fd}/{name}")
-    finally:
-        os.close(fd)
