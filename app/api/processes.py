@@ -21,7 +21,8 @@ from app.db.store import Filter
 from app.deps import ActorDep, StoreDep, SupervisorDep
 from app.lifecycle import Process, Transition
 from app.presentation import view
-from app.supervisor.supervisor import Launch, Supervisor
+from app.supervisor.launches import Launch
+from app.supervisor.supervisor import Supervisor
 from procdeck.states import Outcome, State
 
 router = make_router("processes")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.errors import AppError, FieldError, parse_json
-from app.supervisor.supervisor import Launch
+from app.supervisor.launches import Launch
 from procdeck.schema import wanted
 
 JSON = dict[str, Any]

@@ -12,7 +12,8 @@ from app.pages import forms, words
 from app.pages.render import page, process_url, redirect
 from app.pages.targets import find, launchable
 from app.settings import Settings
-from app.supervisor.supervisor import Launch, Supervisor
+from app.supervisor.launches import Launch
+from app.supervisor.supervisor import Supervisor
 
 router = APIRouter(include_in_schema=False)
 

@@ -7,38 +7,37 @@ the writer, and only then published and answered: nobody is told what a crash co
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
-import json
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-import uuid_utils
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import arguments, lifecycle
-from app.db.store import RecordedEvent, Stale, Store, delete_process, insert_process, save
+from app.db.store import Store, delete_process, insert_process
 from app.db.writer import WriterClosed
 from app.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
-from app.lifecycle import Event, Process, Transition
+from app.lifecycle import Event, Process
 from app.metrics import Metrics
 from app.settings import OnExit, Settings
-from app.supervisor.broadcaster import Broadcaster, Published
+from app.supervisor.background import Background, first
+from app.supervisor.broadcaster import Broadcaster
 from app.supervisor.catalogue import Catalogue
 from app.supervisor.connection import KeeperConnection
 from app.supervisor.engine import LocalEngine, NotStarted
 from app.supervisor.evidence import Evidence
 from app.supervisor.launchers import LauncherConfig
+from app.supervisor.launches import Launch, Request, again, digest_of, spec_of
+from app.supervisor.ledger import Ledger, Live
 from app.supervisor.pulse import Pulse
 from app.supervisor.recovery import event_of_entry, process_of_folder, process_of_spec
 from procdeck.protocol import Message
-from procdeck.states import ACTIVE, IllegalTransition, State
+from procdeck.states import ACTIVE, State
 
 logger = logging.getLogger("procdeck.supervisor")
 
@@ -51,46 +50,6 @@ _BEFORE_RUNNING = (State.CREATED, State.QUEUED, State.STARTING)
 JSON = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """A request to launch a target; the fields of ``POST /processes``. Durations are seconds."""
-
-    target: str
-    args: list[Any] = field(default_factory=list)
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    name: str | None = None
-    daemon: bool | None = None
-    start: bool = True
-    start_method: str = "fork"
-    timeout: float | None = None
-    grace: float | None = None
-    env: dict[str, str] = field(default_factory=dict)
-    cwd: str | None = None
-    log_level: str | None = None
-    labels: dict[str, str] = field(default_factory=dict)
-    leftovers: str = "end"
-    origin_id: str | None = None
-
-
-@dataclass(eq=False)
-class Live:
-    """A process that is not over, and what is known of it beyond its record."""
-
-    process: Process
-    saved: Process
-    unsaved: list[Transition] = field(default_factory=list)
-    saving: bool = False
-    is_new: bool = False
-    is_launching: bool = False
-    changed: Pulse = field(default_factory=Pulse)
-    sample: JSON | None = None
-    log_grew: Pulse = field(default_factory=Pulse)
-    log_readers: int = 0
-    log_end: int = 0
-    requests: dict[int, asyncio.Future[None]] = field(default_factory=dict)
-    answered: list[int] = field(default_factory=list)
-
-
 class Supervisor:
     """Our side of all keepers. Made by `create_app`, which starts and stops it with the service."""
 
@@ -99,17 +58,21 @@ class Supervisor:
         self.store = store
         self.catalogue = Catalogue(settings.commands)
         self.engine = LocalEngine(settings, configs, self, self._on_catalogue, self._on_keeper_exit)
-        self.broadcaster = Broadcaster(self._recall, store.last_event_id())
+        self._background = Background()
+        self._ledger = Ledger(store, self._background, self._start_waiting)
         self.catalogue_changed = Pulse()
         self.stopping = False
         self.metrics = metrics
         self._numbers = itertools.count(store.last_number() + 1)
         self._requests = itertools.count(1)
-        self._live: dict[str, Live] = {}
         self._waiting: deque[Live] = deque()
         self._keys: dict[str, asyncio.Lock] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._burying: set[str] = set()
+
+    @property
+    def broadcaster(self) -> Broadcaster:
+        """What streams of events read."""
+        return self._ledger.broadcaster
 
     # --- life of the service ------------------------------------------------------------------------------------------
 
@@ -118,10 +81,10 @@ class Supervisor:
         await self._import_folders()
         for process in await asyncio.to_thread(self.store.active):
             if process.state is not State.CREATED:
-                self._live[process.id] = Live(process, process)
+                self._ledger.open(process)
         await self.engine.start()
         await self._reconcile()
-        self._spawn(self._keep_reconciling())
+        self._background.spawn(self._keep_reconciling())
 
     async def _import_folders(self) -> None:
         """Take into the record the run folders that it does not know: of a database that was lost, or is older than
@@ -148,8 +111,8 @@ class Supervisor:
     def stop_launching(self) -> None:
         """The service is about to end: take no more launches and end every stream."""
         self.stopping = True
-        self.broadcaster.close()
-        for live in self._live.values():
+        self._ledger.broadcaster.close()
+        for live in self._ledger.lives.values():
             live.log_grew.fire()
             live.changed.fire()
 
@@ -165,19 +128,17 @@ class Supervisor:
         if waited_for:
             names = ", ".join(live.process.name for live in waited_for[:10]) + (" …" if len(waited_for) > 10 else "")
             logger.warning("waiting up to %g s for %d process(es): %s", deadline, len(waited_for), names)
-            await _first(self._all_over(waited_for), hurry.wait(), asyncio.sleep(deadline))
-        left = [live for live in self._live.values() if live.process.is_alive]
+            await first(self._all_over(waited_for), hurry.wait(), asyncio.sleep(deadline))
+        left = [live for live in self._ledger.lives.values() if live.process.is_alive]
         if left:
             logger.warning("%d process(es) go on without the service; the next start adopts them", len(left))
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.cancel()
         await self.engine.close()
 
     async def _end_for_exit(self) -> None:
         """Daemonic processes end with the service; the others only if the settings say so."""
         everybody = self.settings.on_exit is OnExit.TERMINATE
-        ends = [live for live in self._live.values() if everybody or live.process.daemon]
+        ends = [live for live in self._ledger.lives.values() if everybody or live.process.daemon]
         reason = "the service is ending"
         asks = (
             self.end(live.process.id, "terminate", lifecycle.SERVICE, grace=self._grace(live), reason=reason, tree=True)
@@ -190,20 +151,13 @@ class Supervisor:
 
     def _awaited_at_exit(self) -> list[Live]:
         waits = self.settings.on_exit is not OnExit.LEAVE
-        return [live for live in self._live.values() if not live.process.is_over and (waits or live.process.daemon)]
+        return [
+            live for live in self._ledger.lives.values() if not live.process.is_over and (waits or live.process.daemon)
+        ]
 
     async def _all_over(self, lives: Iterable[Live]) -> None:
         for live in lives:
-            while not live.saved.is_over:
-                await live.changed.wait()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` in the background; it ends at the latest with the service."""
-        self._own(asyncio.create_task(work))
-
-    def _own(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            await live.until(_is_over)
 
     # --- launching ----------------------------------------------------------------------------------------------------
 
@@ -215,33 +169,32 @@ class Supervisor:
         the fields, NotFound for an unknown target, Conflict for a broken one, Unavailable while the service ends.
         """
         if key is None:
-            return await self._create(launch, actor, None, None), True
-        digest = _digest(launch)
+            return await self._create(launch, Request(actor)), True
+        request = Request(actor, key, digest_of(launch))
         lock = self._keys.setdefault(key, asyncio.Lock())
         try:
             async with lock:
                 before = await asyncio.to_thread(self.store.get_by_idempotency_key, key)
                 if before is None:
-                    return await self._create(launch, actor, key, digest), True
+                    return await self._create(launch, request), True
         finally:
             if not lock.locked():
                 self._keys.pop(key, None)
-        if before.request_hash != digest:
+        if before.request_hash != request.digest:
             message = f"was used for process {before.id} with another request"
             wrong = FieldError(field="Idempotency-Key", message=message)
             raise Invalid("This Idempotency-Key belongs to another request.", errors=[wrong])
         return self._present(before), False
 
-    async def _create(self, launch: Launch, actor: str, key: str | None, digest: str | None) -> Process:
+    async def _create(self, launch: Launch, request: Request) -> Process:
         if self.stopping:
             raise Unavailable("The service is ending; it takes no launches.")
         entry = self._launchable(launch)
         began = asyncio.get_running_loop().time()
-        live = self._new(launch, entry, actor, key, digest)
+        spec = spec_of(launch, entry, next(self._numbers), request, self.settings)
+        live = self._ledger.open_new(process_of_spec(spec))
         # Shielded: a client that hangs up must not leave half a launch.
-        bringing_up = asyncio.create_task(self._bring_up(live, launch.start))
-        self._own(bringing_up)
-        await asyncio.shield(bringing_up)
+        await asyncio.shield(self._background.task(self._bring_up(live, launch.start)))
         if launch.start:
             self.metrics.launches.inc()
             if await self._until_started(live):
@@ -264,49 +217,6 @@ class Supervisor:
             raise Invalid(f"The arguments do not fit {launch.target}{entry['signature']}.", errors=errors)
         return entry
 
-    def _new(self, launch: Launch, entry: JSON, actor: str, key: str | None, digest: str | None) -> Live:
-        number = next(self._numbers)
-        spec = self._spec(launch, entry, number, actor, key, digest)
-        process = process_of_spec(spec)
-        live = Live(process, process, is_new=True)
-        live.unsaved.append(lifecycle.created(process))
-        self._live[process.id] = live
-        return live
-
-    def _spec(self, launch: Launch, entry: JSON, number: int, actor: str, key: str | None, digest: str | None) -> JSON:
-        """All that a keeper, or a service that has lost its database, needs to know of the launch."""
-        defaults = entry.get("defaults") or {}
-        daemon = defaults.get("daemon", False) if launch.daemon is None else launch.daemon
-        grace = defaults.get("grace", self.settings.grace) if launch.grace is None else launch.grace
-        class_name = entry["name"].rpartition(":")[2].rpartition(".")[2] if entry["kind"] == "process" else "Process"
-        spec = {
-            "id": str(uuid_utils.uuid7()),
-            "number": number,
-            "name": launch.name or defaults.get("name") or f"{class_name}-{number}",
-            "target": entry["name"],
-            "environment": entry["environment"],
-            "kind": entry["kind"],
-            "args": launch.args,
-            "kwargs": launch.kwargs,
-            "daemon": daemon,
-            "start_method": launch.start_method,
-            "timeout": defaults.get("timeout") if launch.timeout is None else launch.timeout,
-            "grace": grace,
-            "env": {**entry.get("env", {}), **launch.env},
-            "cwd": launch.cwd or entry.get("cwd"),
-            "log_level": launch.log_level,
-            "labels": launch.labels,
-            "leftovers": launch.leftovers,
-            "log_budget": self.settings.log_budget,
-            "start": launch.start,
-            "origin_id": launch.origin_id,
-            "requested_by": actor,
-            "created_at": _now().isoformat(),
-            "idempotency_key": key,
-            "request_hash": digest,
-        }
-        return spec | ({"run": entry["run"]} if "run" in entry else {})
-
     async def _bring_up(self, live: Live, start: bool) -> None:
         """Record a new process, and launch it.
 
@@ -314,22 +224,22 @@ class Supervisor:
         """
         at_once = start and self._may_start(live)
         if start:
-            self._apply(live, Event("queued", _now(), live.process.requested_by), persist=False)
+            self._ledger.apply(live, Event("queued", _now(), live.process.requested_by))
         if at_once:
-            self._apply(live, Event("starting", _now(), lifecycle.SERVICE), persist=False)
+            self._ledger.apply(live, Event("starting", _now(), lifecycle.SERVICE))
         try:
-            await self._insert(live)
+            await self._ledger.insert(live, partial(self.engine.create, live.process))
         except (OSError, SQLAlchemyError) as error:
-            self._live.pop(live.process.id, None)
+            self._ledger.close(live)
             await self._undo(live)
             raise Unavailable(f"The launch could not be recorded, so nothing was started: {error}") from error
         if at_once:
             live.is_launching = True  # before anything else can run and take it for forgotten
-            self._spawn(self._launch(live))
+            self._background.spawn(self._launch(live))
         elif start:
             self._enqueue(live)
         else:
-            self._live.pop(live.process.id, None)
+            self._ledger.close(live)
 
     async def _undo(self, live: Live) -> None:
         # The folder first, and whatever becomes of the record: one that stays comes back with the next start.
@@ -338,33 +248,16 @@ class Supervisor:
         with contextlib.suppress(OSError, SQLAlchemyError, WriterClosed):
             await self.store.writer.run(partial(delete_process, process_id=live.process.id))
 
-    async def _insert(self, live: Live) -> None:
-        process, transitions = live.process, live.unsaved
-        live.unsaved = []
-        make_folder = cache(
-            partial(self.engine.create, process)
-        )  # the writer runs a job again when its neighbour failed
-
-        def job(connection: Connection) -> list[int]:
-            # The folder first: without one there is no row either. One thread does both, for handing over between
-            # threads costs more than the folder.
-            make_folder()
-            return insert_process(connection, process, transitions)
-
-        ids = await self.store.writer.run(job)
-        live.is_new = False
-        self._committed(live, process, transitions, ids)
-
     def _may_start(self, live: Live) -> bool:
         return not self._waiting and self._has_room() and self.engine.is_ready(live.process.environment)
 
     def _has_room(self) -> bool:
         most = self.settings.max_processes
-        return most == 0 or sum(live.process.is_alive for live in self._live.values()) < most
+        return most == 0 or sum(live.process.is_alive for live in self._ledger.lives.values()) < most
 
     def _enqueue(self, live: Live) -> None:
         self._waiting.append(live)
-        self._spawn(self._start_when_ready(live))
+        self._background.spawn(self._start_when_ready(live))
 
     async def _start_when_ready(self, live: Live) -> None:
         try:
@@ -381,9 +274,9 @@ class Supervisor:
             if live.process.state is State.QUEUED:
                 if not self.engine.is_ready(live.process.environment):
                     return
-                self._apply(live, Event("starting", _now(), lifecycle.SERVICE))
+                self._ledger.apply(live, Event("starting", _now(), lifecycle.SERVICE))
                 live.is_launching = True
-                self._spawn(self._launch(live))
+                self._background.spawn(self._launch(live))
             self._waiting.popleft()
 
     async def _launch(self, live: Live) -> None:
@@ -411,7 +304,7 @@ class Supervisor:
             entry = await asyncio.to_thread(self.engine.refuse, live.process.id, actor, reason, data | {"was": was})
         except OSError as error:
             logger.warning("the end of %s can't be written into its run folder: %s", live.process.id, error)
-            self._apply(live, Event("not_started", _now(), actor, reason, data))
+            self._ledger.apply(live, Event("not_started", _now(), actor, reason, data))
         else:
             if entry is not None:
                 self._learn(live, entry)
@@ -423,10 +316,10 @@ class Supervisor:
             raise Conflict(f"{process.name} can't be started: it is {process.state}.")
         if self.stopping:
             raise Unavailable("The service is ending; it takes no launches.")
-        live = self._live.setdefault(process_id, Live(process, process))
+        live = self._ledger.open(process)
         if live.process.state is not State.CREATED:
             raise Conflict(f"{process.name} can't be started: it is {live.process.state}.")
-        self._apply(live, Event("queued", _now(), actor))
+        self._ledger.apply(live, Event("queued", _now(), actor))
         self._enqueue(live)
         await self._until_started(live)
         return live.saved
@@ -435,7 +328,7 @@ class Supervisor:
         """Wait until it runs, or can't be started, or some seconds have passed; whether it was in time."""
         try:
             async with asyncio.timeout(self.settings.start_timeout):
-                await self._wait_until(live, lambda process: process.state not in _BEFORE_RUNNING)
+                await live.until(lambda process: process.state not in _BEFORE_RUNNING)
         except TimeoutError:
             return False
         return True
@@ -443,18 +336,13 @@ class Supervisor:
     async def relaunch(self, process_id: str, actor: str) -> Process:
         """Launch a new process with the same spec. Raises as `create`."""
         process = await self.get(process_id)
-        spec = process.spec
-        kept = ("target", "args", "kwargs", "daemon", "start_method", "timeout", "grace", "cwd", "log_level", "labels")
-        name = None if process.name.endswith(f"-{process.number}") else process.name
-        same = {name: spec[name] for name in kept} | {"env": spec["env"], "leftovers": spec["leftovers"]}
-        launch = Launch(**same, name=name, origin_id=process.id)
-        return (await self.create(launch, actor))[0]
+        return (await self.create(again(process), actor))[0]
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
     async def get(self, process_id: str) -> Process:
         """The process as recorded, with progress as last told. Raises NotFound."""
-        live = self._live.get(process_id)
+        live = self._ledger.lives.get(process_id)
         if live is not None and not live.is_new:
             return live.saved
         process = await asyncio.to_thread(self.store.get, process_id)
@@ -465,7 +353,7 @@ class Supervisor:
     def sample(self, process_id: str) -> JSON | None:
         """The last measurement of a living process: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes,
         threads, state."""
-        live = self._live.get(process_id)
+        live = self._ledger.lives.get(process_id)
         return live.sample if live else None
 
     def is_reachable(self, process_id: str) -> bool:
@@ -473,7 +361,7 @@ class Supervisor:
         return self.engine.is_connected(process_id)
 
     def _present(self, process: Process) -> Process:
-        live = self._live.get(process.id)
+        live = self._ledger.lives.get(process.id)
         return live.saved if live is not None and not live.is_new else process
 
     def refresh(self, processes: Iterable[Process]) -> list[Process]:
@@ -482,7 +370,7 @@ class Supervisor:
 
     def alive_count(self) -> int:
         """How many processes are alive."""
-        return sum(live.process.is_alive for live in self._live.values())
+        return sum(live.process.is_alive for live in self._ledger.lives.values())
 
     async def join(self, process_id: str, timeout: float | None) -> Process:
         """Wait until the process is over or ``timeout`` seconds have passed; the process either way.
@@ -492,17 +380,13 @@ class Supervisor:
         process = await self.get(process_id)
         if process.state is State.CREATED:
             raise Conflict(f"{process.name} can't be joined: it was never started.")
-        live = self._live.get(process_id)
+        live = self._ledger.lives.get(process_id)
         if live is None:
             return await self.get(process_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await self._wait_until(live, lambda process: process.is_over or self.stopping)
+                await live.until(lambda process: process.is_over or self.stopping)
         return live.saved
-
-    async def _wait_until(self, live: Live, is_so: Callable[[Process], bool]) -> None:
-        while not is_so(live.saved):
-            await live.changed.wait()
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
@@ -525,7 +409,7 @@ class Supervisor:
         if live.process.state is State.QUEUED:
             await self._refuse(live, actor, reason, {"action": action, "error": None})
             if live.process.is_over:
-                await self._wait_until(live, lambda process: process.is_over)
+                await live.until(_is_over)
                 return live.saved
         fields = {"action": action, "actor": actor, "grace": grace, "reason": reason, "tree": tree}
         return await self._command(live, "end", fields)
@@ -537,7 +421,7 @@ class Supervisor:
 
     async def _to_be_commanded(self, process_id: str) -> Live:
         process = await self.get(process_id)
-        live = self._live.get(process_id)
+        live = self._ledger.lives.get(process_id)
         if process.state is State.CREATED and (live is None or live.process.state is State.CREATED):
             raise Conflict(f"{process.name} was never started.")
         if live is None or live.process.is_over:
@@ -566,11 +450,11 @@ class Supervisor:
     async def delete(self, process_id: str) -> None:
         """Remove the record and the run folder. Raises NotFound, Conflict (409) while it is alive or waits to be."""
         process = await self.get(process_id)
-        live = self._live.get(process_id)
+        live = self._ledger.lives.get(process_id)
         if process.state in ACTIVE or (live is not None and not live.saved.is_over):
             raise Conflict(f"{process.name} can't be deleted: it is {process.state}.")
         await self.store.writer.run(partial(delete_process, process_id=process_id))
-        self._live.pop(process_id, None)
+        self._ledger.lives.pop(process_id, None)
         await asyncio.to_thread(self.engine.delete, process_id)
 
     # --- what keepers tell --------------------------------------------------------------------------------------------
@@ -579,7 +463,7 @@ class Supervisor:
         """A keeper is there, anew or again."""
         self.engine.connected(connection)
         process_id = connection.process_id or ""
-        live = self._live.get(process_id)
+        live = self._ledger.lives.get(process_id)
         if live is None:
             return
         self._take_news(live, hello)
@@ -593,7 +477,7 @@ class Supervisor:
 
     def keeper_said(self, process_id: str, message: Message) -> None:
         """A message of a keeper."""
-        live = self._live.get(process_id)
+        live = self._ledger.lives.get(process_id)
         if live is None:
             return
         kind = message["type"]
@@ -628,20 +512,20 @@ class Supervisor:
     def keeper_gone(self, connection: KeeperConnection) -> None:
         """A connection ended: because the keeper is done, was killed, or gave it up."""
         if self.engine.disconnected(connection):
-            live = self._live.get(connection.process_id or "")
+            live = self._ledger.lives.get(connection.process_id or "")
             if live is not None and not live.process.is_over and not self.stopping:
-                self._spawn(self._check(live))
+                self._background.spawn(self._check(live))
 
     def _on_keeper_exit(self, process_id: str) -> None:
         """The launcher saw a keeper end: one that never spoke is noticed at once."""
-        live = self._live.get(process_id)
+        live = self._ledger.lives.get(process_id)
         if live is not None and not live.process.is_over and not self.engine.is_connected(process_id):
             live.is_launching = False
-            self._spawn(self._check(live))
+            self._background.spawn(self._check(live))
 
     def _take_entry(self, live: Live, entry: JSON) -> None:
         if entry["seq"] > live.process.journal_seq + 1:
-            self._spawn(self._catch_up(live, entry))
+            self._background.spawn(self._catch_up(live, entry))
         else:
             self._learn(live, entry)
 
@@ -654,69 +538,7 @@ class Supervisor:
         if request is not None:
             live.answered.append(request)
         self._count_log(live, event.data.get("log_bytes", 0))
-        self._apply(live, event)
-
-    # --- changing and saving ------------------------------------------------------------------------------------------
-
-    def _apply(self, live: Live, event: Event, *, persist: bool = True) -> None:
-        """Change the process, then save it.
-
-        An event that does not fit is a fault of ours or of a journal: it is logged and changes nothing.
-        """
-        try:
-            live.process, transition = lifecycle.apply(live.process, event)
-        except IllegalTransition:
-            logger.exception("process %s: the event %r does not fit", live.process.id, event.kind)
-            return
-        live.unsaved.append(transition)
-        if persist and not live.saving and not live.is_new:
-            live.saving = True
-            self._spawn(self._persist(live))
-
-    async def _persist(self, live: Live) -> None:
-        """Save until nothing is unsaved.
-
-        When the database can't take it, the next reconciliation tries again: nothing is lost, the journal has it.
-        """
-        try:
-            while live.unsaved:
-                process, transitions, answered = live.process, live.unsaved, live.answered
-                live.unsaved, live.answered = [], []
-                expected = live.saved.seq
-                try:
-                    ids = await self.store.writer.run(_save_job(process, transitions, expected))
-                except (SQLAlchemyError, RuntimeError, Stale) as error:
-                    live.unsaved, live.answered = transitions + live.unsaved, answered + live.answered
-                    logger.warning("process %s could not be saved (it will be tried again): %s", process.id, error)
-                    return
-                self._committed(live, process, transitions, ids)
-                for request in answered:
-                    answer = live.requests.get(request)
-                    if answer is not None and not answer.done():
-                        answer.set_result(None)
-        finally:
-            live.saving = False
-
-    def _committed(self, live: Live, process: Process, transitions: list[Transition], ids: Sequence[int]) -> None:
-        """What is in the record now may be told."""
-        told_since = process.progress is not live.process.progress
-        live.saved = replace(process, progress=live.process.progress) if told_since else process
-        if process.is_over:
-            self._live.pop(process.id, None)
-            for answer in live.requests.values():
-                if not answer.done():
-                    answer.set_result(None)
-            live.log_grew.fire()
-            if self._waiting:
-                self._start_waiting()
-        live.changed.fire()
-        self.broadcaster.publish(
-            [Published(id_, event_facts(process, row)) for id_, row in zip(ids, transitions, strict=True)]
-        )
-
-    async def _recall(self, after: int, limit: int) -> list[Published]:
-        recorded = await asyncio.to_thread(self.store.events_after, after, limit)
-        return [Published(event.id, event_facts(event, event.transition)) for event in recorded]
+        self._ledger.apply(live, event)
 
     # --- comparing record and run folders -----------------------------------------------------------------------------
 
@@ -730,10 +552,9 @@ class Supervisor:
 
     async def _reconcile(self) -> None:
         """Ask the run folder of every process whose keeper is not connected; save what could not be saved before."""
-        for live in list(self._live.values()):
-            if live.unsaved and not live.saving and not live.is_new:
-                live.saving = True
-                self._spawn(self._persist(live))
+        for live in list(self._ledger.lives.values()):
+            if live.unsaved:
+                self._ledger.save(live)
             elif live.process.state in ACTIVE and not self.engine.is_connected(live.process.id):
                 await self._check(live)
 
@@ -787,14 +608,16 @@ class Supervisor:
         if live.process.state is State.QUEUED:
             # No keeper was asked for: it was claimed by a service that was killed in the middle of `_refuse`.
             reason = "the service ended while it took the process off the queue"
-            self._apply(live, Event("not_started", _now(), lifecycle.SERVICE, reason, {"error": _failure(reason)}))
+            self._ledger.apply(
+                live, Event("not_started", _now(), lifecycle.SERVICE, reason, {"error": _failure(reason)})
+            )
         else:
             await self._lose(live, "its keeper was killed", ended=ended)
 
     async def _lose(self, live: Live, why: str, **data: Any) -> None:
         if live.process.state in (State.STARTING, State.RUNNING, State.STOPPING):
             message = f"{why}; what became of the process can't be known"
-            self._apply(live, Event("lost", _now(), lifecycle.SERVICE, message, data))
+            self._ledger.apply(live, Event("lost", _now(), lifecycle.SERVICE, message, data))
 
     # --- logs ---------------------------------------------------------------------------------------------------------
 
@@ -802,7 +625,7 @@ class Supervisor:
     async def log_followed(self, process_id: str) -> AsyncIterator[Live | None]:
         """While the context lasts the keeper tells of new output; gives the process's `Live`, or None when it is
         over."""
-        live = self._live.get(process_id)
+        live = self._ledger.lives.get(process_id)
         if live is None:
             yield None
             return
@@ -832,36 +655,6 @@ class Supervisor:
         return self.catalogue.items()
 
 
-def event_facts(process: Process | RecordedEvent, row: Transition) -> JSON:
-    """One event of the stream: the process as it is now, and the change."""
-    return {
-        "id": row.process_id,
-        "number": process.number,
-        "name": process.name,
-        "target": process.target,
-        "state": process.state,
-        "outcome": process.outcome,
-        "pid": process.pid,
-        "exitcode": process.exitcode,
-        "seq": row.seq,
-        "at": row.at,
-        "from": row.from_state,
-        "to": row.to_state,
-        "actor": row.actor,
-        "reason": row.reason,
-    }
-
-
-def _save_job(process: Process, transitions: list[Transition], expected: int) -> Callable[[Connection], list[int]]:
-    return lambda connection: save(connection, process, transitions, expected)
-
-
-def _digest(launch: Launch) -> str:
-    """SHA-256 of what the request says, whatever the order of its keys."""
-    text = json.dumps(asdict(launch), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _failure(reason: str) -> JSON:
     """The error of a process that could not be launched."""
     return {"type": "NotStarted", "message": reason, "traceback": ""}
@@ -875,11 +668,5 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def _first(*works: Coroutine[Any, Any, Any]) -> None:
-    """Wait for the first of several, and cancel the others."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
+def _is_over(process: Process) -> bool:
+    return process.is_over

@@ -19,11 +19,13 @@ from app.lifecycle import Process
 from app.metrics import Metrics
 from app.settings import CommandSettings, EnvironmentSettings, OnExit, Settings
 from app.supervisor import broadcaster as broadcasting
+from app.supervisor import ledger
 from app.supervisor import supervisor as supervising
 from app.supervisor.broadcaster import Reset
 from app.supervisor.launchers import configs
+from app.supervisor.launches import Launch
 from app.supervisor.remains import Marks, end_remains
-from app.supervisor.supervisor import Launch, Supervisor
+from app.supervisor.supervisor import Supervisor
 from procdeck import posix, run_folder
 from procdeck.states import Outcome, State
 from tests.fakes import FakeKeeper
@@ -208,7 +210,7 @@ async def test_a_folder_does_not_stay_when_the_record_can_t_be_mended_either(
 ) -> None:
     full = failing(OperationalError("INSERT", {}, Exception("database or disk is full")))
     async with run() as supervisor:
-        monkeypatch.setattr(supervising, "insert_process", full)
+        monkeypatch.setattr(ledger, "insert_process", full)
         monkeypatch.setattr(supervising, "delete_process", full)
         with pytest.raises(Unavailable):
             await launch(supervisor, "say", start=False)

@@ -33,7 +33,14 @@ RUNTIME_FOR_USERS_ONLY = {"procdeck.child", "procdeck.keeper", "procdeck.launche
 LOADS_BY_NAME = {"importlib", "runpy", "imp", "pkgutil", "zipimport", "code", "codeop"}
 STARTS_OR_OPENS = {
     *("pty", "socket", "socketserver", "sqlite3", "tests.service", "tests.runtime", "tests.postgres"),
-    *("app.db.engine", "app.db.writer", "app.supervisor.engine", "procdeck.birth", "procdeck.keeper", "procdeck.launcher"),
+    *(
+        "app.db.engine",
+        "app.db.writer",
+        "app.supervisor.engine",
+        "procdeck.birth",
+        "procdeck.keeper",
+        "procdeck.launcher",
+    ),
 }
 ASK_ANOTHER_PROGRAM = {"test_cli", "test_examples_load", "test_packaging_files", "test_pages_forms", "test_registry"}
 """Unit tests that put a question to a fresh interpreter or a shell; they start nothing of ours."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from app.pages import forms
-from app.supervisor.supervisor import Launch
+from app.supervisor.launches import Launch
 from procdeck.schema import parameters_schema
 
 
