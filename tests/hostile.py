@@ -234,10 +234,16 @@ def environment(*names: str) -> list[str | None]:
     return [*(os.environ.get(name) for name in names), str(Path.cwd())]
 
 
-def signals_in_force() -> list[str]:
-    """The blocked and ignored signals of /proc/self/status."""
+def signals_in_force() -> dict[str, int]:
+    """The masks of blocked and ignored signals of /proc/self/status.
+
+    Without 32 and 33, which are the C library's own (nptl(7)): nobody can set them, and they are as the machine's
+    session left them.
+    """
+    settable = sum(1 << (number - 1) for number in signal.valid_signals())
     status = Path("/proc/self/status").read_text().splitlines()
-    return [line for line in status if line.startswith(("SigBlk", "SigIgn"))]
+    masks = (line.split(":\t") for line in status if line.startswith(("SigBlk", "SigIgn")))
+    return {name: int(value, 16) & settable for name, value in masks}
 
 
 def open_files() -> dict[str, str]:

@@ -179,10 +179,9 @@ def test_kill_after_stop_does_not_wait_for_the_grace(shared: Service) -> None:
 
 
 def test_signals_reach_the_child_with_default_dispositions(shared: Service) -> None:
-    found = shared.join(shared.launch("hostile:signals_in_force"))["result"]
-    masks = {name: int(value, 16) for name, value in (line.split() for line in found)}
+    masks = shared.join(shared.launch("hostile:signals_in_force"))["result"]
     by_python = {signal.SIGPIPE, signal.SIGXFSZ}
-    assert masks == {"SigBlk:": 0, "SigIgn:": sum(1 << (number - 1) for number in by_python)}
+    assert masks == {"SigBlk": 0, "SigIgn": sum(1 << (number - 1) for number in by_python)}
 
 
 def test_queued_processes_are_cancelled_or_started_in_their_order(tmp_path: Path) -> None:
