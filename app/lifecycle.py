@@ -170,12 +170,15 @@ def _keeper(event: Event) -> JSON:
 
 
 def _asked(process: Process, event: Event) -> Change:
-    asked = process.asked or {
+    asked = {
         "action": event.data["action"],
         "actor": event.actor,
         "reason": event.reason,
         "at": event.at.isoformat(),
     }
+    # Who asked first is kept, save for the time limit: what survived until then is ended by that.
+    if process.asked is not None and asked["action"] != "time_limit":
+        asked = process.asked
     return State.STOPPING, {"asked": asked}
 
 

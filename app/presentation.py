@@ -155,7 +155,9 @@ def _not_started(process: Process) -> str:
 def _lost(process: Process) -> str:
     if process.state is State.EXITED:
         return "It is over, but its exit code can't be known: the fork server that started it died."
-    ended = process.detail.get("ended")
+    ended = process.detail.get("ended")  # how many were left; there only when a keeper was found dead
+    if ended is None:
+        return "What became of it can't be known; the end of its history says why."
     rest = f" {ended} process(es) left of its tree were ended." if ended else ""
     return f"Its keeper was killed, so what became of it can't be known; it is not running any more.{rest}"
 

@@ -155,6 +155,7 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host.strip("[]"), settings.port))
+        listener.listen(BACKLOG)  # now: an address that is only bound can be bound a second time
     except OSError as error:
         listener.close()
         raise PortInUse(f"can't listen on {settings.host} port {settings.port}: {error.strerror}") from error

@@ -35,6 +35,7 @@ class Newborn(NamedTuple):
         os.close(self.stdout)
         os.close(self.stderr)
         self.process.join()
+        self.process.close()  # the pipes of multiprocessing's: the next child must not inherit them
 
 
 def bear(keeper_fds: list[int], launch: dict[str, Any] | None = None) -> Newborn:

@@ -35,7 +35,7 @@ def progress(fraction: float, message: str = "") -> None:
     text.
 
     Never blocks: when the keeper is behind, this report is dropped and a later one tells. Raises ValueError when
-    ``fraction`` is not a number.
+    ``fraction`` is NaN.
     """
     if math.isnan(fraction):
         raise ValueError("the fraction must be a number from 0 to 1")
@@ -79,9 +79,16 @@ class _Forked(popen_fork.Popen):
                 os._exit(code)
         os.close(child_write)
         os.close(child_read)
-        # The parent's ends stay open as long as this process lives: the child's `parent_process()` watches one of them.
+        # The parent's ends stay open as long as this process lives, or until `close`: the child's `parent_process()`
+        # watches one of them.
         self.sentinel = parent_read
+        self.parent_write = parent_write
         self.finalizer = None
+
+    def close(self) -> None:
+        """Close the parent's ends, of a child that is over."""
+        os.close(self.sentinel)
+        os.close(self.parent_write)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """As it is there, by a `waitpid` that user code can't have patched."""
@@ -215,9 +222,9 @@ def _enter(launch: dict[str, Any]) -> None:
     # /proc/PID/fd, even when the keeper was killed. It takes no lock.
     os.open(f"{launch['folder']}/lock", os.O_RDONLY | os.O_CLOEXEC)
     posix.set_process_name(launch["name"])
-    os.environ["PROCDECK_ID"] = launch["id"]
     if launch["env"]:
         os.environ.update(launch["env"])
+    os.environ["PROCDECK_ID"] = launch["id"]  # last: no launch can take the mark of another's tree
     if launch.get("log_level"):
         log_to_stderr(launch["log_level"])
     gc.enable()
@@ -272,6 +279,8 @@ def _run_process(launch: dict[str, Any]) -> None:
 
 def _exec_command(launch: dict[str, Any]) -> None:
     command = [*launch["run"], *map(str, launch["args"])]
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python for itself, and what is ignored survives exec
+        posix.reset_signal(number)
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -16,6 +16,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable
+from math import inf
 from select import POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic, sleep
 from typing import Any, NoReturn
@@ -138,7 +139,6 @@ class Keeper:
         self.streams: dict[int, str] = {}
         self.pid = 0
         self.pidfd = -1
-        self.exit: posix.Exit | None = None
         self.over = False  # the exit is recorded; what may follow is the sweep
         self.last_action: str | None = None
         self.outcome: dict[str, Any] = {}
@@ -384,7 +384,6 @@ class Keeper:
         left = leftovers(self.pid)
         self._record("stopped", KEEPER, None, self._exit_facts(ended, duration, len(left)))
         self.over = True
-        self.exit = ended
         self._reap(self.pid)
         self._hint()
         self.timers.clear()
@@ -516,7 +515,12 @@ class Keeper:
         """The poison pill, then SIGTERM after the grace, then SIGKILL after another."""
         grace = self.launch["grace"] if grace is None else grace
         self._swallow_pill()
-        self._after("escalate", grace, lambda: self._escalate_term(grace))
+        self._escalate_after("term", grace, lambda: self._escalate_term(grace))
+
+    def _escalate_after(self, step: str, seconds: float, action: Callable[[], None]) -> None:
+        """Go on to ``step``, term or kill, unless it is due sooner: asking again must put off nothing announced."""
+        if self.timers.get(step, (inf, None))[0] > monotonic() + seconds:
+            self._after(step, seconds, action)
 
     def _swallow_pill(self) -> None:
         try:
@@ -527,7 +531,7 @@ class Keeper:
     def _escalate_term(self, grace: float) -> None:
         self._note_escalation("SIGTERM", grace)
         self._signal_tree(signal.SIGTERM)
-        self._after("escalate", grace, lambda: self._escalate_kill(grace))
+        self._escalate_after("kill", grace, lambda: self._escalate_kill(grace))
 
     def _escalate_kill(self, grace: float) -> None:
         self._note_escalation("SIGKILL", grace)
@@ -541,12 +545,12 @@ class Keeper:
     def _terminate(self, grace: float | None, tree: bool) -> None:
         self._deliver(signal.SIGTERM, tree)
         if grace is not None:
-            self._after("escalate", grace, lambda: self._escalate_kill(grace))
+            self._escalate_after("kill", grace, lambda: self._escalate_kill(grace))
 
     def _interrupt(self, grace: float | None, tree: bool) -> None:
         self._deliver(signal.SIGINT, tree)
         if grace is not None:
-            self._after("escalate", grace, lambda: self._escalate_kill(grace))
+            self._escalate_after("kill", grace, lambda: self._escalate_kill(grace))
 
     def _kill(self, grace: float | None, tree: bool) -> None:
         self._signal_tree(signal.SIGKILL)
@@ -565,7 +569,7 @@ class Keeper:
             "asked", KEEPER, f"the time limit of {limit:g} s is over", {"action": "time_limit", "grace": grace}
         )
         self._signal_tree(signal.SIGTERM)
-        self._after("escalate", grace, lambda: self._escalate_kill(grace))
+        self._escalate_after("kill", grace, lambda: self._escalate_kill(grace))
 
     def _deliver(self, number: signal.Signals, tree: bool) -> None:
         if tree:

@@ -141,6 +141,7 @@ class Launcher:
         self._tell("forked", id=spec["id"], keeper_pid=pid)
 
     def _hand_over(self, order: bytes) -> int:
+        self._reap()  # a spare one killed just now may have left a child that still holds its end of the socket pair
         while True:
             spare = self.spare or self._fork()
             self.spare = None
@@ -182,6 +183,9 @@ class Launcher:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
+            if self.spare is not None and self.spare.pid == pid:
+                self.spare.orders.close()
+                self.spare = None
             process_id = self.keepers.pop(pid, None)
             if process_id is not None:
                 self._tell("keeper_exited", id=process_id, keeper_pid=pid, status=status)
@@ -205,13 +209,16 @@ def threads_after_fork() -> int:
         pid = fork_bare()
         if pid == 0:
             os._exit(0)
-        os.waitpid(pid, 0)
+        with suppress(ChildProcessError):  # it is over, and was reaped by the kernel: SIGCHLD is ignored
+            os.waitpid(pid, 0)
     return thread_count()
 
 
 def try_import(name: str, limit: float) -> dict[str, Any]:
     """Import ``name`` in a process of its own, at most ``limit`` seconds: ``{entries, threads, files}`` or
     ``{error}``."""
+    # A module imported before may have it ignored, or reap whatever ends: this one's end would be lost to us.
+    posix.reset_signal(signal.SIGCHLD)
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -220,7 +227,7 @@ def try_import(name: str, limit: float) -> dict[str, Any]:
     os.close(write)
     os.setpgid(pid, pid)  # by both, for whichever comes first
     deadline = monotonic() + limit
-    told = _read_until(read, deadline)
+    told = _read_line(read, deadline)
     os.close(read)
     in_time = told is not None and _ends_until(pid, deadline)
     os.killpg(pid, signal.SIGKILL)  # with all that the module started; the real import will start it again
@@ -248,7 +255,7 @@ def _trial(name: str, write: int) -> NoReturn:
         except Exception:
             answer = {"error": _import_traceback(), "files": sorted(_own_files())}
         with open(write, "wb") as pipe:
-            pipe.write(dumps(answer).encode())
+            pipe.write(dumps(answer).encode() + b"\n")
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -268,17 +275,23 @@ def _import_traceback() -> str:
     return "".join(traceback.format_exception(kind, error, tb))
 
 
-def _read_until(fd: int, deadline: float) -> bytes | None:
-    """All bytes until the end-of-file; None when the deadline (monotonic seconds) comes first."""
+def _read_line(fd: int, deadline: float) -> bytes | None:
+    """The bytes up to the first newline; empty when the end-of-file comes before it, None when the deadline (monotonic
+    seconds) does.
+
+    The end-of-file alone tells nothing: a process that the module forked holds the pipe open, too.
+    """
     waiter = poll()
-    pieces: list[bytes] = []
+    told = b""
     waiter.register(fd, POLLIN)
     while (left := deadline - monotonic()) > 0:
         if waiter.poll(left * 1000):
             piece = os.read(fd, 65536)
             if not piece:
-                return b"".join(pieces)
-            pieces.append(piece)
+                return b""
+            told += piece
+            if b"\n" in piece:
+                return told.partition(b"\n")[0]
     return None
 
 
@@ -342,7 +355,7 @@ def _own_files() -> set[str]:
     return {file for file in files if file and file.endswith(".py") and not file.startswith(foreign)}
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The command ``python -m procdeck.launcher FD CONFIG``."""
     if sys.version_info < (3, 11):  # noqa: UP036 - any interpreter can be named in procdeck.toml
         sys.exit(f"Procdeck's runtime needs Python 3.11 or newer; this is {sys.version.split()[0]}")
@@ -350,7 +363,8 @@ def main() -> None:
     link = _socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(link.fileno(), False)
     sys.argv = [""]
-    # A spawned child imports the main module again when it has a spec; this one is not the user's.
+    # A spawned child loads the main module again, as `__mp_main__`, which only defines things here: by its file when
+    # there is no spec, and else by its name, for which it would search the user's folders first.
     sys.modules["__main__"].__spec__ = None
     if os.environ.get("PROCDECK_PYTHONPATH") is not None:
         os.environ["PYTHONPATH"] = os.environ.pop("PROCDECK_PYTHONPATH")
@@ -362,8 +376,27 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(config["open_files"], hard), hard))
     posix.set_process_name("procdeck-launch")
     line_buffer_stdio()  # here, and not in each child: what is there already costs them nothing
-    with suppress(BrokenPipeError, ConnectionResetError):  # the service is gone, and with it the reason to be
-        Launcher(link, config).run()
+    code = 1
+    try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the service is gone, and with it the reason to be
+            Launcher(link, config).run()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once.
+
+    As an interpreter ends, by exit handlers and finalizers, the modules imported here would remove what they made (a
+    temporary folder, a manager) under the children that still use it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, gone or replaced by a module
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

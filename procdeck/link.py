@@ -97,7 +97,8 @@ class ServiceLink:
             self.flush()
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Give the connection up, and with it what waits to be sent."""
+        self._backlog.clear()
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -34,7 +34,7 @@ class LogWriter:
         self._budget = budget
         self._segment_bytes = max(min(SEGMENT_BYTES, budget // 4), 64 * 1024)
         self._pending = {"stdout": b"", "stderr": b""}
-        self._segments: list[tuple[int, int]] = []  # first offset and size of those closed
+        self._segments: list[int] = []  # first offsets of those closed
         self._second = -1
         self._second_text = ""
         self._unreported = 0
@@ -42,7 +42,6 @@ class LogWriter:
         self._first = 0
         self.end = 0
         self.dropped_bytes = 0
-        self.removed_to = 0
 
     def feed(self, stream: str, chunk: bytes) -> None:
         """Append what was read from ``stream``. An unfinished last line waits for its rest, see `flush`."""
@@ -128,16 +127,10 @@ class LogWriter:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         if self._fd >= 0:
             os.close(self._fd)
-            self._segments.append((self._first, self.end - self._first))
+            self._segments.append(self._first)
         self._fd, self._first = fd, self.end
-        while self._segments and self.end - self._segments[0][0] > self._budget - self._segment_bytes:
-            first, size = self._segments.pop(0)
-            os.unlink(f"{self._folder}/{first:020d}.log")
-            self.removed_to = first + size
-
-    def fileno(self) -> int:
-        """The open segment, or -1 before the first record."""
-        return self._fd
+        while self._segments and self.end - self._segments[0] > self._budget - self._segment_bytes:
+            os.unlink(f"{self._folder}/{self._segments.pop(0):020d}.log")
 
     def close(self) -> None:
         """Append what is unfinished and close the segment."""
@@ -235,7 +228,10 @@ def tail_offset(folder: str, lines: int) -> int:
     wanted = lines
     for first, size in reversed(segments(folder)):
         position = size
-        fd = os.open(f"{folder}/{first:020d}.log", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fd = os.open(f"{folder}/{first:020d}.log", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:  # removed just now, by the budget, and with it all that is older
+            break
         try:
             while position > 0:
                 step = min(position, 256 * 1024)

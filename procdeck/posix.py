@@ -156,6 +156,15 @@ def read_file(path: str, limit: int = 65536) -> bytes:
         os.close(fd)
 
 
+def read_whole(path: str) -> bytes:
+    """All of ``path``, however many reads that takes. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"".join(iter(lambda: os.read(fd, 65536), b""))
+    finally:
+        os.close(fd)
+
+
 class Stat(NamedTuple):
     """Of /proc/PID/stat (proc_pid_stat(5)): ``ticks`` is CPU time of the process and of its awaited children in clock
     ticks, ``start_ticks`` its start since boot, ``state`` one letter (R, S, D, T, Z …), ``rss_bytes`` its resident
@@ -191,7 +200,8 @@ def children(pid: int) -> list[int]:
         return found
     for thread in threads:
         try:
-            found += map(int, read_file(f"/proc/{pid}/task/{thread}/children").split())
+            # One read gives a page at most, some 700 children.
+            found += map(int, read_whole(f"/proc/{pid}/task/{thread}/children").split())
         except FileNotFoundError:
             if thread == str(pid) and not HAS_CHILDREN_FILE:
                 return [other for other in all_pids() if (s := stat(other)) is not None and s.parent == pid]
@@ -237,6 +247,11 @@ def note_handled_signals() -> None:
     _handled = tuple(number for number in _handled if _get_handler(number) != _signal.SIG_DFL)
 
 
+def reset_signal(number: int) -> None:
+    """Default disposition for one signal."""
+    set_handler(number, _signal.SIG_DFL)
+
+
 def reset_signals() -> None:
     """Default disposition for every signal, and nothing blocked: dispositions and the mask are inherited through fork.
 
@@ -244,6 +259,6 @@ def reset_signals() -> None:
     does KeyboardInterrupt.
     """
     for number in _handled:
-        set_handler(number, _signal.SIG_DFL)
+        reset_signal(number)
     set_handler(signal.SIGINT, signal.default_int_handler)
     _signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -135,7 +135,7 @@ def read_journal(folder: str) -> list[Entry]:
     Raises ValueError when a whole line is not an entry.
     """
     try:
-        text = posix.read_file(f"{folder}/{JOURNAL}", 16 * 1024 * 1024)
+        text = posix.read_whole(f"{folder}/{JOURNAL}")
     except FileNotFoundError:
         return []
     return [_entry(line) for line in text.split(b"\n")[:-1]]

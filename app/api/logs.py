@@ -75,7 +75,8 @@ async def _bytes(
             yield chunk.data
         else:
             mark = f" {stream} ".encode()
-            yield b"".join(line for line in chunk.data.splitlines(keepends=True) if line[27:].startswith(mark))
+            # Not by splitlines, which takes a \r inside of a text for an end, too.
+            yield b"".join(line + b"\n" for line in chunk.data.split(b"\n")[:-1] if line[27:].startswith(mark))
 
 
 async def _page(supervisor: Supervisor, process_id: str, start: int, stream: str | None) -> dict[str, Any]:

@@ -23,7 +23,6 @@ Text = Annotated[str, AfterValidator(_no_nul)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
 VariableName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^=\x00]+$")]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
-SignalName = Annotated[str, Field(examples=["SIGUSR1"])]
 
 _LEVELS = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 

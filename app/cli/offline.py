@@ -31,7 +31,7 @@ from app.supervisor.engine import RUNS, SOCKET
 from app.supervisor.evidence import Evidence
 from app.supervisor.recovery import process_of_folder
 from app.supervisor.remains import Marks, end_remains
-from procdeck import run_folder
+from procdeck import posix, run_folder
 from procdeck.protocol import Message
 from procdeck.states import IllegalTransition
 
@@ -150,10 +150,11 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 def _evidence(folder: Path) -> Evidence:
-    """As the service examines a run folder: the lock first, for a keeper writes its journal before it lets go."""
+    """As the service examines a run folder, in the order of `LocalEngine.examine`: the claim, the lock, the journal."""
     text = str(folder)
+    is_claimed = run_folder.is_claimed(text)
     is_kept = run_folder.is_kept(text)
-    return Evidence(run_folder.read_journal(text), is_kept, run_folder.is_claimed(text))
+    return Evidence(run_folder.read_journal(text), is_kept, is_claimed)
 
 
 def _active(settings: Settings, otherwise: Iterable[str]) -> set[str]:
@@ -171,7 +172,8 @@ def _settled(folder: Path) -> JSON:
         evidence = _evidence(folder)
         process, _ = process_of_folder(run_folder.read_spec(str(folder)), evidence)
         if not evidence.is_kept and not process.is_over:
-            ended = end_remains(Marks(process.id, folder, process.pid, process.detail.get("start_ticks")))
+            session = process.pid if process.detail.get("boot_id") == posix.BOOT_ID else None
+            ended = end_remains(Marks(process.id, folder, session, process.detail.get("start_ticks")))
             lost = Event("lost", datetime.now(UTC), lifecycle.SERVICE, "its keeper was killed", {"ended": ended})
             process, _ = lifecycle.apply(process, lost)
         return view(process)

@@ -17,11 +17,15 @@ COMMAND_PARAMETERS: Entry = {
 
 
 class Catalogue:
-    """The registered targets. A name that two environments give is the first one's; the other's entry says so."""
+    """The registered targets.
 
-    def __init__(self, commands: Mapping[str, CommandSettings]) -> None:
+    A name that two environments give is the first one's, in the order of ``environments``, whichever is ready first;
+    the other's entry is shown beside it, and says so.
+    """
+
+    def __init__(self, commands: Mapping[str, CommandSettings], environments: Sequence[str] = ()) -> None:
         self._commands = [_command(name, command) for name, command in commands.items()]
-        self._by_environment: dict[str, list[Entry]] = {}
+        self._by_environment: dict[str, list[Entry]] = {name: [] for name in environments}
         self._by_name: dict[str, Entry] = {}
         self._index()
 
@@ -34,10 +38,10 @@ class Catalogue:
         self._by_name = {}
         for entry in self._commands + [entry for entries in self._by_environment.values() for entry in entries]:
             first = self._by_name.setdefault(entry["name"], entry)
-            if first is not entry and not first.get("error") and entry["kind"] != "module":
+            if first is not entry:
                 other = f"{entry['name']} ({entry['environment']})"
-                error = f"the environment {first['environment']!r} has a target of this name; rename one of the modules"
-                self._by_name[other] = {**entry, "name": other, "error": error}
+                taken = f"the environment {first['environment']!r} has a target of this name; rename one of the modules"
+                self._by_name[other] = {**entry, "name": other, "error": entry.get("error") or taken}
 
     def items(self) -> list[Entry]:
         """All entries, by name; modules that failed to import are entries too, with their error."""

@@ -21,7 +21,7 @@ from app.supervisor.connection import KeeperConnection, KeeperListener
 from app.supervisor.evidence import Evidence
 from app.supervisor.launchers import Environment, LauncherConfig, LauncherGone, NotForked, make_runtime
 from app.supervisor.remains import Marks, end_remains
-from procdeck import log, run_folder
+from procdeck import log, posix, run_folder
 from procdeck.states import State
 
 logger = logging.getLogger("procdeck.engine")
@@ -103,10 +103,13 @@ class LocalEngine:
 
     def is_ready(self, environment: str) -> bool:
         """Whether the environment's launcher would take a launch at once."""
-        return self.environments[environment].is_ready
+        found = self.environments.get(environment)
+        return found is not None and found.is_ready
 
     async def wait_ready(self, environment: str) -> None:
         """Wait for the environment's launcher. Raises NotStarted when none comes up in time."""
+        if environment not in self.environments:
+            raise NotStarted(f"there is no environment {environment!r} any more")
         limit = self._settings.import_timeout + self._settings.start_timeout
         try:
             await self.environments[environment].launcher(limit)
@@ -201,10 +204,15 @@ class LocalEngine:
         is_kept = run_folder.is_kept(folder)
         return Evidence(run_folder.read_journal(folder), is_kept, is_claimed)
 
+    def is_claimed(self, process_id: str) -> bool:
+        """Whether a keeper, or a service in its stead, ever took the process. Blocks."""
+        return run_folder.is_claimed(str(self.folder(process_id)))
+
     def end_remains(self, process: Process) -> int:
         """SIGKILL what is left of a process without a keeper; how many there were. Blocks."""
-        ticks = process.detail.get("start_ticks")
-        return end_remains(Marks(process.id, self.folder(process.id), process.pid, ticks))
+        # A pid and a start time name a process only together with the boot they are of.
+        session = process.pid if process.detail.get("boot_id") == posix.BOOT_ID else None
+        return end_remains(Marks(process.id, self.folder(process.id), session, process.detail.get("start_ticks")))
 
     def process_ids(self) -> list[str]:
         """The ids of all run folders. Blocks."""

@@ -4,19 +4,22 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any, cast
 
 from watchfiles import Change, awatch
 
 from app.settings import EnvironmentSettings, Settings
 from app.startup_errors import BadConfig
+from procdeck import posix
 from procdeck.protocol import Decoder, Message, ProtocolError, encode
 
 logger = logging.getLogger("procdeck.launchers")
@@ -25,6 +28,11 @@ DEFAULT = "default"
 BACKOFF_MIN, BACKOFF_MAX = 0.2, 30.0
 LONG_LIFE = 10.0
 """Seconds after which the end of a launcher is taken for an accident, and not for what will happen to the next, too."""
+START_WITHIN = 30.0
+"""Seconds a launcher may take beyond the imports, on a machine that is busy."""
+AT_ONCE = 3
+"""Launchers in a row that are replaced at once for a file that changed during the imports: a module may write such a
+file itself, each time that it is imported."""
 
 
 class LauncherGone(Exception):
@@ -100,6 +108,10 @@ class LauncherProcess:
         self.config = config
         self.entries: list[dict[str, Any]] = []
         self.files: list[str] = []
+        self.imported = 0
+        """Modules it has told of."""
+        self.began = 0.0
+        """When it was started, in seconds of the clock that files have."""
         self.ready = asyncio.Event()
         self.gone = asyncio.Event()
         self._on_keeper_exit = on_keeper_exit
@@ -114,6 +126,7 @@ class LauncherProcess:
         Raises OSError when the interpreter can't be run.
         """
         ours, theirs = socket.socketpair()
+        self.began = time()
         try:
             # Not in a thread, where it would go on when this is cancelled; it takes a few milliseconds.
             self._process = _spawn(self.config, runtime, theirs)
@@ -143,6 +156,18 @@ class LauncherProcess:
         if self._transport is not None:
             self._transport.close()
 
+    def kill(self) -> None:
+        """End it at once, with all that its imports started; only before it is ready, for then it has no keepers."""
+        if self._process is None or self.gone.is_set():
+            return
+        self._process.send_signal(signal.SIGSTOP)  # so that it starts nothing more, and reaps nobody whom we look at
+        imports = posix.descendants(self._process.pid)
+        self._process.kill()
+        for pid in imports:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.close()
+
     @property
     def pid(self) -> int | None:
         """Pid of the launcher, None before its start."""
@@ -157,6 +182,7 @@ class LauncherProcess:
         kind = message["type"]
         if kind == "module":
             self.entries += message["entries"]
+            self.imported += 1
         elif kind == "ready":
             self.files = message["files"]
             self.ready.set()
@@ -299,15 +325,16 @@ class Environment:
             fresh = LauncherProcess(self.config, self.on_keeper_exit)
             try:
                 await fresh.start(self.runtime)
-                is_ready = await _ready(fresh)
+                is_ready = await _ready(fresh, self._import_limit)
             except OSError as error:
                 self._report_failure(f"{self.config.python} can't be run: {error}")
                 return False
             except asyncio.CancelledError:
-                fresh.close()
+                fresh.kill()  # not only hung up on: it may hang
                 raise
             if not is_ready:
-                self._report_failure("the launcher ended before it was ready; its message is in the service's log")
+                self._report_failure(self._why_not(fresh))
+                fresh.kill()
                 return False
             retired, self.current = self.current, fresh
             self._present.set()
@@ -317,14 +344,31 @@ class Environment:
                 retired.close()
             return True
 
+    @property
+    def _import_limit(self) -> float:
+        """Seconds until a launcher has to be ready: each module is imported twice, and only the first time is limited
+        in the launcher itself."""
+        return self.config.import_timeout * (2 * len(self.config.modules) + 1) + START_WITHIN
+
+    def _why_not(self, launcher: LauncherProcess) -> str:
+        """Why it did not become ready."""
+        if launcher.gone.is_set():
+            return "the launcher ended before it was ready; its message is in the service's log"
+        module = "".join(f", at the module {name}" for name in self.config.modules[launcher.imported :][:1])
+        return f"the launcher was not ready within {self._import_limit:g} s{module}"
+
     async def reload_on_change(self) -> None:
-        """Reload when a source file of the targets changes, until cancelled.
+        """Reload when a source file of the targets changes, or was changed while they were imported, until cancelled.
 
         A change that breaks a module is shown at its entry; the old code is not kept.
         """
+        before: LauncherProcess | None = None
+        in_a_row = 0
         while not self.closed:
             seen = await self._any_launcher()
-            if await _changed(seen.files, seen.gone):
+            is_stale = seen is not before and await asyncio.to_thread(_is_any_newer, seen.files, seen.began)
+            before, in_a_row = seen, in_a_row + 1 if is_stale else 0
+            if 0 < in_a_row <= AT_ONCE or await _changed(seen.files, seen.gone):
                 logger.info("a file of environment %r changed; importing its targets anew", self.config.name)
                 await self.reload()
 
@@ -363,6 +407,15 @@ def _folders_of(files: Sequence[str]) -> list[str]:
     return [str(folder) for folder in {Path(file).parent for file in files} if folder.is_dir()]
 
 
+def _is_any_newer(files: Sequence[str], than: float) -> bool:
+    """Whether one was changed since: by the time of the inode, which a file that was moved there has, too."""
+    for file in files:
+        with suppress(OSError):
+            if Path(file).stat().st_ctime >= than:
+                return True
+    return False
+
+
 async def _changed(files: Sequence[str], gone: asyncio.Event) -> bool:
     """Wait until one of ``files``, or a Python file beside one, was changed; False when the launcher ended first."""
     present = await asyncio.to_thread(_folders_of, files)
@@ -380,10 +433,11 @@ async def _changed(files: Sequence[str], gone: asyncio.Event) -> bool:
     return False
 
 
-async def _ready(launcher: LauncherProcess) -> bool:
+async def _ready(launcher: LauncherProcess, limit: float) -> bool:
+    """Whether it is ready, once it is, or has ended, or ``limit`` seconds are over."""
     waits = [asyncio.ensure_future(event.wait()) for event in (launcher.ready, launcher.gone)]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()

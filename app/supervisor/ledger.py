@@ -72,6 +72,10 @@ class Ledger:
         self.lives: dict[str, Live] = {}
         self.broadcaster = Broadcaster(self._recall, store.last_event_id())
 
+    def forget_events(self) -> None:
+        """Begin the streams anew behind what is in the record now: events were put there past them."""
+        self.broadcaster = Broadcaster(self._recall, self._store.last_event_id())
+
     def open(self, process: Process) -> Live:
         """Take up a process of the record."""
         return self.lives.setdefault(process.id, Live(process, process))
@@ -152,11 +156,12 @@ class Ledger:
             self.close(live)
             live.answer(list(live.requests))
             live.log_grew.fire()
-            self._on_over()
         live.changed.fire()
         self.broadcaster.publish(
             [Published(id_, event_facts(process, row)) for id_, row in zip(ids, transitions, strict=True)]
         )
+        if process.is_over:
+            self._on_over()  # the last: whatever comes of it, those who wait for the end have been told
 
     async def _recall(self, after: int, limit: int) -> list[Published]:
         recorded = await asyncio.to_thread(self._store.events_after, after, limit)

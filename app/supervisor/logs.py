@@ -19,9 +19,10 @@ async def start_offset(supervisor: Supervisor, process_id: str, after: int, tail
 
 async def chunks(supervisor: Supervisor, process_id: str, after: int, *, follow: bool) -> AsyncIterator[Chunk]:
     """Whole records from offset ``after`` on; with ``follow`` until the process is over or the service ends, else until
-    the present end."""
+    the end as it is now, or some records behind it."""
     if not follow:
-        while (chunk := await asyncio.to_thread(supervisor.engine.read_log, process_id, after)).data:
+        _, end = await asyncio.to_thread(supervisor.engine.log_extent, process_id)
+        while after < end and (chunk := await asyncio.to_thread(supervisor.engine.read_log, process_id, after)).data:
             yield chunk
             after = chunk.end
         return

@@ -22,12 +22,16 @@ SETTLE = 5.0
 @dataclass(frozen=True, slots=True)
 class Marks:
     """What tells the descendants of one process: its id, its run folder, and its child's pid and start as the journal
-    has them."""
+    has them; of another boot they say nothing, and ``session`` has to be None."""
 
     process_id: str
     folder: Path
     session: int | None
     start_ticks: int | None
+
+    def __post_init__(self) -> None:
+        # /proc shows where a descriptor leads to, and a data folder may be given by a symbolic link.
+        object.__setattr__(self, "folder", self.folder.resolve())
 
     def are_on(self, pid: int) -> bool:
         """Whether ``pid`` is of this process's tree."""

@@ -20,7 +20,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import arguments, lifecycle
 from app.db.store import Store, delete_process, insert_process
-from app.db.writer import WriterClosed
 from app.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from app.lifecycle import Event, Process
 from app.metrics import Metrics
@@ -56,7 +55,7 @@ class Supervisor:
     def __init__(self, settings: Settings, store: Store, configs: Sequence[LauncherConfig], metrics: Metrics) -> None:
         self.settings = settings
         self.store = store
-        self.catalogue = Catalogue(settings.commands)
+        self.catalogue = Catalogue(settings.commands, [config.name for config in configs])
         self.engine = LocalEngine(settings, configs, self, self._on_catalogue, self._on_keeper_exit)
         self._background = Background()
         self._ledger = Ledger(store, self._background, self._start_waiting)
@@ -68,6 +67,7 @@ class Supervisor:
         self._waiting: deque[Live] = deque()
         self._keys: dict[str, asyncio.Lock] = {}
         self._burying: set[str] = set()
+        self._deleting: set[str] = set()
 
     @property
     def broadcaster(self) -> Broadcaster:
@@ -79,10 +79,14 @@ class Supervisor:
     async def start(self) -> None:
         """Adopt what lives, learn what ended meanwhile, start the launchers. Raises `app.errors.StartupError`."""
         await self._import_folders()
-        for process in await asyncio.to_thread(self.store.active):
-            if process.state is not State.CREATED:
-                self._ledger.open(process)
+        active = await asyncio.to_thread(self.store.active)
+        lives = [self._ledger.open(process) for process in active if process.state is not State.CREATED]
         await self.engine.start()
+        for live in lives:
+            # Who waited for room or for a launcher when the last service ended goes on waiting.
+            is_waiting = live.process.state is State.QUEUED
+            if is_waiting and not await asyncio.to_thread(self.engine.is_claimed, live.process.id):
+                self._enqueue(live)
         await self._reconcile()
         self._background.spawn(self._keep_reconciling())
 
@@ -104,6 +108,7 @@ class Supervisor:
                 logger.info("took %s (%s) into the record from its run folder", process.name, process_id)
         if unknown:
             self._numbers = itertools.count(await asyncio.to_thread(self.store.last_number) + 1)
+            await asyncio.to_thread(self._ledger.forget_events)
 
     def _read_folder(self, process_id: str) -> tuple[Mapping[str, Any], Evidence]:
         return self.engine.spec(process_id), self.engine.examine(process_id)
@@ -152,7 +157,7 @@ class Supervisor:
     def _awaited_at_exit(self) -> list[Live]:
         waits = self.settings.on_exit is not OnExit.LEAVE
         return [
-            live for live in self._ledger.lives.values() if not live.process.is_over and (waits or live.process.daemon)
+            live for live in self._ledger.lives.values() if live.process.is_alive and (waits or live.process.daemon)
         ]
 
     async def _all_over(self, lives: Iterable[Live]) -> None:
@@ -229,7 +234,7 @@ class Supervisor:
             self._ledger.apply(live, Event("starting", _now(), lifecycle.SERVICE))
         try:
             await self._ledger.insert(live, partial(self.engine.create, live.process))
-        except (OSError, SQLAlchemyError) as error:
+        except (OSError, SQLAlchemyError, RuntimeError) as error:
             self._ledger.close(live)
             await self._undo(live)
             raise Unavailable(f"The launch could not be recorded, so nothing was started: {error}") from error
@@ -245,11 +250,13 @@ class Supervisor:
         # The folder first, and whatever becomes of the record: one that stays comes back with the next start.
         with contextlib.suppress(OSError):
             await asyncio.to_thread(self.engine.delete, live.process.id)
-        with contextlib.suppress(OSError, SQLAlchemyError, WriterClosed):
+        with contextlib.suppress(OSError, SQLAlchemyError, RuntimeError):
             await self.store.writer.run(partial(delete_process, process_id=live.process.id))
 
     def _may_start(self, live: Live) -> bool:
-        return not self._waiting and self._has_room() and self.engine.is_ready(live.process.environment)
+        environment = live.process.environment
+        is_behind = any(other.process.environment == environment for other in self._waiting)
+        return not is_behind and self._has_room() and self.engine.is_ready(environment)
 
     def _has_room(self) -> bool:
         most = self.settings.max_processes
@@ -268,16 +275,17 @@ class Supervisor:
         self._start_waiting()
 
     def _start_waiting(self) -> None:
-        """Start queued processes in their order while there is room and a launcher for the next."""
-        while self._waiting and self._has_room() and not self.stopping:
-            live = self._waiting[0]
+        """Start queued processes in their order while there is room, passing over those whose launcher is not ready."""
+        for live in list(self._waiting):
+            if self.stopping or not self._has_room():
+                return
             if live.process.state is State.QUEUED:
                 if not self.engine.is_ready(live.process.environment):
-                    return
+                    continue
                 self._ledger.apply(live, Event("starting", _now(), lifecycle.SERVICE))
-                live.is_launching = True
+                live.is_launching = True  # before anything else can run and take it for forgotten
                 self._background.spawn(self._launch(live))
-            self._waiting.popleft()
+            self._waiting.remove(live)
 
     async def _launch(self, live: Live) -> None:
         live.is_launching = True
@@ -316,11 +324,14 @@ class Supervisor:
             raise Conflict(f"{process.name} can't be started: it is {process.state}.")
         if self.stopping:
             raise Unavailable("The service is ending; it takes no launches.")
+        if process_id in self._deleting:
+            raise NotFound(f"There is no process {process_id!r} any more.")
         live = self._ledger.open(process)
         if live.process.state is not State.CREATED:
             raise Conflict(f"{process.name} can't be started: it is {live.process.state}.")
         self._ledger.apply(live, Event("queued", _now(), actor))
         self._enqueue(live)
+        self.metrics.launches.inc()
         await self._until_started(live)
         return live.saved
 
@@ -453,9 +464,13 @@ class Supervisor:
         live = self._ledger.lives.get(process_id)
         if process.state in ACTIVE or (live is not None and not live.saved.is_over):
             raise Conflict(f"{process.name} can't be deleted: it is {process.state}.")
-        await self.store.writer.run(partial(delete_process, process_id=process_id))
-        self._ledger.lives.pop(process_id, None)
-        await asyncio.to_thread(self.engine.delete, process_id)
+        self._deleting.add(process_id)
+        try:
+            await self.store.writer.run(partial(delete_process, process_id=process_id))
+            self._ledger.lives.pop(process_id, None)
+            await asyncio.to_thread(self.engine.delete, process_id)
+        finally:
+            self._deleting.discard(process_id)
 
     # --- what keepers tell --------------------------------------------------------------------------------------------
 
@@ -586,11 +601,15 @@ class Supervisor:
                 return
             if live.is_new or live.is_launching or live in self._waiting:
                 return
-            if evidence.is_claimed:
+            # A folder that is gone has no claim either; one that ran is not waiting for anybody.
+            if evidence.is_claimed or live.process.state not in (State.QUEUED, State.STARTING):
                 await self._bury(live)
             else:
                 await self._give_up(live)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            # Out of descriptors or memory, or a disk in trouble: that says nothing of the process.
+            logger.warning("the run folder of %s can't be read (it will be tried again): %s", process_id, error)
+        except ValueError as error:
             await self._lose(live, f"its run folder can't be read: {error}")
         finally:
             self._burying.discard(process_id)

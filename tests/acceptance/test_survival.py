@@ -413,9 +413,12 @@ def test_what_never_came_to_a_keeper_is_made_again_too(tmp_path: Path) -> None:
         service.post(cancelled, "terminate", reason="not needed")
         service.kill()
         service.start()
-        assert service.join(waiting)["outcome"] == "not_started"
+        assert service.get(waiting)["state"] == "queued", "it was answered with 201: it goes on waiting"
         service.post(first, "kill")
         service.join(first)
+        wait_until(lambda: service.get(waiting)["state"] == "running", 10, "it was never started")
+        service.post(waiting, "kill")
+        service.join(waiting)
         before, history = lasting(service)
 
         service.kill()

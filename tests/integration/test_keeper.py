@@ -371,6 +371,16 @@ def test_progress_in_masses_blocks_nobody(runtime: Runtime) -> None:
 # --- the child's surroundings ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("env", [{}, {"BIG": "x" * 20_000}])
+def test_a_command_ignores_no_signal(runtime: Runtime, env: dict[str, str]) -> None:
+    """Python ignores SIGPIPE and SIGXFSZ for itself, and exec would keep that."""
+    spec: dict[str, Any] = {"kind": "command", "run": ["grep", "SigIgn", "/proc/self/status"], "env": env}
+    run = runtime.launch("signals", **spec)
+    run.until_gone()
+    ignored = int(run.text().split()[1], 16)
+    assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_no_signal_is_blocked_or_ignored_in_the_child(runtime: Runtime, method: str) -> None:
     """Although importing the module blocked, ignored and handled some in the launcher."""
@@ -379,8 +389,9 @@ def test_no_signal_is_blocked_or_ignored_in_the_child(runtime: Runtime, method: 
     assert facts["result"] == {"SigBlk": 0, "SigIgn": python_s_own}
 
 
-def test_a_child_inherits_none_of_the_keeper_s_descriptors_but_the_lock(runtime: Runtime) -> None:
-    run = runtime.launch("hostile:open_files")
+@pytest.mark.parametrize("size", [0, 20_000], ids=["told", "forked-anew"])
+def test_a_child_inherits_none_of_the_keeper_s_descriptors_but_the_lock(runtime: Runtime, size: int) -> None:
+    run = runtime.launch("hostile:open_files", env={"BIG": "x" * size})
     files = ended(run)["result"]
     assert files.pop("0") == "/dev/null"
     assert files.pop("1").startswith("pipe:")
@@ -399,6 +410,11 @@ def test_environment_and_folder_are_the_child_s_own(runtime: Runtime, tmp_path: 
     assert ended(run)["result"] == ["value", run.id, None, None, str(tmp_path)]
 
 
+def test_the_mark_of_whose_tree_it_is_can_t_be_given_by_a_launch(runtime: Runtime) -> None:
+    run = runtime.launch("hostile:environment", "PROCDECK_ID", env={"PROCDECK_ID": "another"})
+    assert ended(run)["result"][0] == run.id
+
+
 def test_hooks_of_user_code_run_once_and_every_child_has_random_numbers_of_its_own(runtime: Runtime) -> None:
     results = [ended(runtime.launch("forked"))["result"] for _ in range(3)]
     assert [hooks for hooks, _ in results] == [1, 1, 1]
@@ -411,6 +427,7 @@ def test_standard_input_is_empty(runtime: Runtime) -> None:
 
 def test_the_child_leads_a_session_of_its_own(runtime: Runtime) -> None:
     run = runtime.launch("hostile:nap")
+    run.wait(lambda: run.keeper_pid, "the keeper was not told")
     child, keeper = posix.stat(run.pid), posix.stat(run.keeper_pid or 0)
     assert child is not None
     assert keeper is not None
@@ -524,6 +541,28 @@ def test_stop_goes_on_to_term_and_to_kill(runtime: Runtime) -> None:
         ("keeper", "SIGKILL"),
     ]
     assert asked[0]["reason"] == "enough"
+
+
+def test_who_asks_again_does_not_put_off_what_was_announced(runtime: Runtime) -> None:
+    run = runtime.launch("hostile:deaf", grace=0.5)
+    run.wait_for_text("deaf")
+    run.end("stop")
+    run.wait_for_event("asked")
+    for action in ("stop", "interrupt", "terminate"):
+        run.end(action, grace=1000)
+    facts = ended(run)
+    assert facts["exitcode"] == -9
+    escalated = [entry["data"]["signal"] for entry in run.journal if entry["data"].get("action") == "escalate"]
+    assert escalated == ["SIGTERM", "SIGKILL"]
+
+
+def test_a_later_request_with_less_grace_is_not_held_up_by_an_earlier_one(runtime: Runtime) -> None:
+    run = runtime.launch("hostile:deaf", grace=1000)
+    run.wait_for_text("deaf")
+    run.end("stop", grace=0.3)
+    run.end("terminate", grace=0.4)
+    run.end("stop", grace=1000)
+    assert ended(run)["exitcode"] == -9
 
 
 def test_the_grace_of_a_request_goes_before_that_of_the_launch(runtime: Runtime) -> None:

@@ -128,6 +128,34 @@ def test_a_module_that_closes_all_files_and_hangs_is_not_waited_for(make: Make) 
     assert runtime.launch("good:work").until_told_over()["result"] == 1
 
 
+def test_a_module_that_ignores_the_end_of_its_children_does_not_harm_the_next_trial(make: Make) -> None:
+    source = f"import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n{GOOD}"
+    runtime = make({"ignores": source, "threaded": f"{source}{THREADS}", "good": GOOD})
+    assert [runtime.entry(f"{name}:work")["error"] for name in ("ignores", "threaded", "good")] == [None] * 3
+    assert runtime.launch("good:work").until_told_over()["result"] == 1
+    assert runtime.launch("ignores:work").until_told_over()["result"] == 1
+
+
+def test_a_module_that_forks_a_helper_at_import_is_described_at_once(make: Make, tmp_path: Path) -> None:
+    """Although the helper holds all that was open, the pipe of the answer too."""
+    source = f"""
+import os, time
+helper = os.fork()
+if helper == 0:
+    os.setsid()
+    time.sleep(1000)
+with open({str(tmp_path / "pids")!r}, "a") as file:
+    print(helper, file=file)
+{GOOD}"""
+    try:
+        runtime = make({"helped": source}, import_timeout=5)
+        assert runtime.entry("helped:work")["error"] is None
+        assert runtime.launch("work").until_told_over()["result"] == 1
+    finally:
+        for pid in map(int, (tmp_path / "pids").read_text().split()):
+            kill(pid)
+
+
 THREADS = f"""
 import threading, time
 threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
@@ -209,6 +237,26 @@ def test_it_ends_with_the_service_s_connection_and_leaves_its_processes_alone(ma
     assert is_alive(run.pid)
     (tmp_path / "go").touch()
     assert run.until_told_over()["exitcode"] == 0
+
+
+def test_its_end_takes_nothing_away_from_its_processes(make: Make, tmp_path: Path) -> None:
+    """What a module made at import is shared with the children, and no exit handler of the launcher's removes it."""
+    source = f"""
+import atexit, os, tempfile, time
+shared = tempfile.TemporaryDirectory(dir={str(tmp_path)!r})
+atexit.register(lambda: open({str(tmp_path / "handled")!r}, "w").close())
+def look(path):
+    while not os.path.exists(path): time.sleep(0.01)
+    return os.path.isdir(shared.name)
+"""
+    runtime = make({"jobs": source})
+    run = runtime.launch("look", str(tmp_path / "go"))
+    run.wait_for_hello()
+    runtime.link.close()
+    assert runtime.process.wait(10) == 0
+    assert not (tmp_path / "handled").exists()
+    (tmp_path / "go").touch()
+    assert run.until_told_over()["result"] is True
 
 
 def test_a_killed_launcher_harms_no_process_and_leaves_no_spare_behind(make: Make, tmp_path: Path) -> None:

@@ -146,17 +146,29 @@ def test_a_name_with_brackets_and_blanks_confuses_nobody(tmp_path: Path) -> None
         assert found.parent == os.getpid()
 
 
+def test_children_that_fill_more_than_a_page() -> None:
+    """So much one read of the kernel's list gives."""
+    die_with_parent = f"__import__('ctypes').CDLL(None).prctl({posix.PR_SET_PDEATHSIG}, {signal.SIGKILL:d})"
+    program = f"""
+import os, signal
+for _ in range(1200):
+    if os.fork() == 0:
+        {die_with_parent}
+        signal.pause()
+signal.pause()"""
+    with child(sys.executable, "-c", program) as pid:
+        wait_until(lambda: len(posix.children(pid)) == 1200, 30, lambda: f"{len(posix.children(pid))} children")
+        assert len(set(posix.children(pid))) == 1200
+
+
 @pytest.mark.parametrize("with_file", [True, False])
 def test_children_and_descendants(monkeypatch: pytest.MonkeyPatch, with_file: bool) -> None:
     if not with_file:
-        real = posix.read_file
 
-        def read_file(path: str, limit: int = 65536) -> bytes:
-            if path.endswith("/children"):
-                raise FileNotFoundError(path)
-            return real(path, limit)
+        def read_whole(path: str) -> bytes:
+            raise FileNotFoundError(path)
 
-        monkeypatch.setattr(posix, "read_file", read_file)
+        monkeypatch.setattr(posix, "read_whole", read_whole)
         monkeypatch.setattr(posix, "HAS_CHILDREN_FILE", False)
     with child("sh", "-c", "sleep 1000 & sh -c 'sleep 1000 & wait' & wait") as pid:
         wait_until(lambda: len(posix.descendants(pid)) == 3, 10, "it has no family")

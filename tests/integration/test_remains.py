@@ -68,6 +68,15 @@ def test_who_holds_the_lock_file_open_is_of_the_tree(folder: Path, stack: ExitSt
     assert not file.closed  # this process holds it, too, and lives
 
 
+def test_the_lock_file_is_known_through_a_symbolic_link(folder: Path, tmp_path: Path, stack: ExitStack) -> None:
+    link = tmp_path / "data"
+    link.symlink_to(tmp_path, target_is_directory=True)
+    file = stack.enter_context((link / PROCESS_ID / run_folder.LOCK).open())
+    pid = start(stack, fds=(file.fileno(),))
+    assert end_remains(marks(link / PROCESS_ID)) == 1
+    assert not is_alive(pid)
+
+
 def test_who_has_the_variable_is_of_the_tree(folder: Path, stack: ExitStack) -> None:
     pid = start(stack, env={"PROCDECK_ID": PROCESS_ID})
     almost = start(stack, env={"PROCDECK_ID": PROCESS_ID + "1"}), start(stack, env={"NOT_PROCDECK_ID": PROCESS_ID})

@@ -1,7 +1,9 @@
 """The supervisor in this process, with real launchers, keepers and children, and a real database."""
 
 import asyncio
+import errno
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -22,6 +24,7 @@ from app.supervisor import broadcaster as broadcasting
 from app.supervisor import ledger
 from app.supervisor import supervisor as supervising
 from app.supervisor.broadcaster import Reset
+from app.supervisor.evidence import Evidence
 from app.supervisor.launchers import configs
 from app.supervisor.launches import Launch
 from app.supervisor.remains import Marks, end_remains
@@ -498,17 +501,18 @@ async def test_a_folder_that_is_not_ours_is_left_alone(run: Run, data_dir: Path)
     assert (strange / "spec.json").exists()
 
 
-async def test_what_no_keeper_took_before_the_service_ended_is_not_started(run: Run, tmp_path: Path) -> None:
+async def test_who_was_queued_when_the_service_ended_goes_on_waiting(run: Run, tmp_path: Path) -> None:
+    counted = tmp_path / "count"
     async with run(max_processes=1, start_timeout=0.2) as supervisor:
         first = await launch(supervisor, "nap")
-        waits = await launch(supervisor, "count", str(tmp_path / "count"))
+        waits = await launch(supervisor, "count", str(counted))
         assert waits.state is State.QUEUED
-    async with run() as supervisor:
-        over = await joined(supervisor, waits)
-        assert (over.outcome, over.exitcode) == (Outcome.NOT_STARTED, None)
-        assert over.error is not None
+    async with run(max_processes=1, start_timeout=0.2) as supervisor:
+        assert (await supervisor.get(waits.id)).state is State.QUEUED
         assert (await supervisor.get(first.id)).state is State.RUNNING
-    assert not (tmp_path / "count").exists()
+        await supervisor.end(first.id, "kill", ACTOR)
+        assert (await joined(supervisor, waits)).outcome is Outcome.SUCCEEDED
+    assert len(counted.read_text().splitlines()) == 1
 
 
 async def test_what_was_being_refused_when_the_service_was_killed_is_not_started(run: Run) -> None:
@@ -805,3 +809,44 @@ async def test_a_changed_file_is_imported_anew_by_itself(run: Run, tmp_path: Pat
             # Once more now and then: the watch begins some moments after the launcher is ready.
             module.write_text(f"def after():\n    pass\n# {asyncio.get_running_loop().time()}\n")
             await supervisor.catalogue_changed.wait(0.5)
+
+
+@pytest.mark.anyio
+async def test_a_process_of_an_environment_that_is_gone_holds_nobody_up(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.py").write_text("def work() -> None:\n    pass\n")
+    other = EnvironmentSettings(path=(str(tmp_path),), targets=("elsewhere",))
+    async with run(environments={"other": other}) as supervisor:
+        orphan, _ = await supervisor.create(Launch("elsewhere:work", start=False), ACTOR)
+    async with run() as supervisor:
+        refused = await supervisor.start_process(orphan.id, ACTOR)
+        assert (refused.state, refused.outcome) == (State.EXITED, Outcome.NOT_STARTED)
+        assert "other" in (refused.error or {})["message"]
+        assert (await joined(supervisor, await launch(supervisor, "say"))).outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.anyio
+async def test_a_folder_that_can_t_be_read_for_a_moment_says_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with run() as supervisor:
+        process = await launch(supervisor, "nap")
+        examined: list[str] = []
+
+        def exhausted(process_id: str) -> Evidence:
+            examined.append(process_id)
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(supervisor.engine, "examine", exhausted)
+        monkeypatch.setattr(supervisor.engine, "is_connected", lambda _: False)
+        await until(lambda: len(examined) > 2, "the folder was not looked at")
+        assert (await supervisor.get(process.id)).state is State.RUNNING
+        monkeypatch.undo()
+        await supervisor.end(process.id, "kill", ACTOR)
+        assert (await joined(supervisor, process)).exitcode == -9
+
+
+@pytest.mark.anyio
+async def test_a_run_folder_that_is_gone_is_a_process_that_is_lost(run: Run) -> None:
+    async with run() as supervisor:
+        process = await launch(supervisor, "nap")
+        shutil.rmtree(supervisor.engine.folder(process.id))
+        os.kill(process.detail["keeper_pid"], signal.SIGKILL)
+        assert (await joined(supervisor, process)).outcome is Outcome.LOST

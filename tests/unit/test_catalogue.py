@@ -66,8 +66,29 @@ def test_of_two_with_the_same_name_the_second_is_shown_with_the_reason(catalogue
     assert command["error"]
 
 
-def test_a_module_that_fails_in_two_environments_is_no_clash(catalogue: Catalogue) -> None:
-    broken = entry("jobs", kind="module", error="Traceback")
-    catalogue.replace("default", [broken])
-    catalogue.replace("science", [broken])
-    assert names(catalogue) == ["backup", "jobs"]
+def test_a_name_is_the_first_environment_s_in_the_order_of_the_settings() -> None:
+    catalogue = Catalogue({}, ["default", "science"])
+    catalogue.replace("science", [entry("jobs:a")])
+    assert names(catalogue) == ["jobs:a"]
+    catalogue.replace("default", [entry("jobs:a")])
+    owner = catalogue.get("jobs:a")
+    assert owner is not None
+    assert owner["environment"] == "default"
+    assert names(catalogue) == ["jobs:a", "jobs:a (science)"]
+
+
+def test_a_second_of_a_name_is_shown_also_when_the_first_can_t_be_used(catalogue: Catalogue) -> None:
+    catalogue.replace("default", [entry("jobs:a", error="not callable")])
+    catalogue.replace("science", [entry("jobs:a")])
+    first, second = catalogue.get("jobs:a"), catalogue.get("jobs:a (science)")
+    assert first is not None
+    assert first["error"] == "not callable"
+    assert second is not None
+    assert "'default'" in second["error"]
+
+
+def test_a_module_that_fails_in_two_environments_is_shown_with_the_error_of_each(catalogue: Catalogue) -> None:
+    catalogue.replace("default", [entry("jobs", kind="module", error="no numpy")])
+    catalogue.replace("science", [entry("jobs", kind="module", error="no pandas")])
+    assert names(catalogue) == ["backup", "jobs", "jobs (science)"]
+    assert [item["error"] for item in catalogue.items()[1:]] == ["no numpy", "no pandas"]

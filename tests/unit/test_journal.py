@@ -46,6 +46,14 @@ def test_entries_are_numbered_and_come_back(folder: str, journal: Journal) -> No
     assert read_journal(folder) == [first, second]
 
 
+def test_a_journal_has_no_longest_length(folder: str, journal: Journal) -> None:
+    for _ in range(18):
+        last = journal.append("asked", "tester", "x" * (1 << 20), {})
+    entries = read_journal(folder)
+    assert len(entries) == 18
+    assert entries[-1] == last
+
+
 def test_there_may_be_none(folder: str) -> None:
     assert read_journal(folder) == []
 

@@ -145,3 +145,39 @@ async def test_a_launcher_that_dies_as_soon_as_it_is_ready_is_started_less_and_l
     monkeypatch.setattr(launchers, "LONG_LIFE", long_life)
     await environment.keep_alive()
     assert waited == delays
+
+
+@pytest.mark.anyio
+async def test_a_change_during_the_imports_reloads_at_once_and_one_that_each_import_makes_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "jobs.py"
+    environment = Environment(made()["default"], tmp_path, lambda *_: None, lambda _: None)
+    happened: list[str] = []
+
+    def use_next_launcher(began: float) -> None:
+        fresh = launchers.LauncherProcess(environment.config, lambda _: None)
+        fresh.files, fresh.began = [str(file), str(tmp_path / "gone.py")], began
+        environment.current = fresh
+
+    async def reload() -> bool:
+        happened.append("reload")
+        use_next_launcher(file.stat().st_ctime - 1)  # it is changed during each import
+        return True
+
+    async def changed(*_: object) -> bool:
+        happened.append("wait")
+        environment.closed = True
+        return False
+
+    monkeypatch.setattr(environment, "reload", reload)
+    monkeypatch.setattr(launchers, "_changed", changed)
+    file.touch()
+    use_next_launcher(file.stat().st_ctime + 1)
+    await environment.reload_on_change()
+    assert happened == ["wait"]
+    happened.clear()
+    environment.closed = False
+    await reload()
+    await environment.reload_on_change()
+    assert happened == ["reload"] + ["reload"] * launchers.AT_ONCE + ["wait"]

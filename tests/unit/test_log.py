@@ -102,7 +102,7 @@ def test_an_unfinished_line_waits_and_is_known(folder: str) -> None:
     writer = LogWriter(folder, 1 << 20)
     writer.feed("stdout", b"half")
     assert writer.has_unfinished
-    assert (writer.end, writer.fileno()) == (0, -1)
+    assert writer.end == 0
     writer.flush()
     assert not writer.has_unfinished
     assert text(folder) == b"half"
@@ -117,6 +117,19 @@ def test_a_log_that_was_never_written_is_empty(folder: str) -> None:
     assert extent(folder) == (0, 0)
     assert read_chunk(folder, 5) == Chunk(5, 5, b"")
     assert tail_offset(folder, 3) == 0
+
+
+def test_the_tail_of_a_log_whose_oldest_segment_is_removed_meanwhile(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"one\ntwo\n")
+    writer.close()
+    Path(folder, f"{0:020d}.log").rename(Path(folder, f"{100:020d}.log"))
+    for lines, first in ((1, True), (5, False)):
+        listed = iter([[(0, 100), *segments(folder)], segments(folder)])
+        monkeypatch.setattr(log, "segments", lambda _, listed=listed: next(listed))
+        assert (tail_offset(folder, lines) > 100) is first
 
 
 # --- offsets, segments, budget --------------------------------------------------------------------------------------
@@ -134,11 +147,11 @@ def test_offsets_stay_when_the_oldest_segments_go(count: int, size: int) -> None
         writer.close()
         parts = segments(folder)
         assert [first + length for first, length in parts[:-1]] == [first for first, _ in parts[1:]]
-        assert extent(folder) == (writer.removed_to, writer.end)
         assert sum(length for _, length in parts) <= 2 * BUDGET + size + 100
         kept = [record for chunk in chunks(folder) for record in parse(chunk)]
         assert [(record.offset, record.end) for record in kept] == list(pairwise(ends))[-len(kept) :]
         assert [int(record.text[:6]) for record in kept] == list(range(count - len(kept), count))
+        assert extent(folder) == (kept[0].offset, writer.end)
 
 
 @pytest.fixture(scope="module")

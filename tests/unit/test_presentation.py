@@ -54,6 +54,8 @@ SUMMARIES = [
     (over(Outcome.NOT_STARTED), "the reason is not known"),
     (over(Outcome.LOST, detail={"ended": 2}), "Its keeper was killed"),
     (over(Outcome.LOST, detail={"ended": 2}), "2 process(es) left of its tree were ended."),
+    (over(Outcome.LOST, detail={"ended": 0}), "Its keeper was killed"),
+    (over(Outcome.LOST), "What became of it can't be known; the end of its history says why."),
     (over(Outcome.LOST, state=State.EXITED), "the fork server that started it died"),
 ]
 
