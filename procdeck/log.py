@@ -9,6 +9,7 @@ exceeds its budget, and offsets stay.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import gmtime, strftime, time_ns
@@ -164,16 +165,22 @@ class Chunk:
 
 def segments(folder: str) -> list[tuple[int, int]]:
     """(first offset, size) of each segment, oldest first; empty when nothing was written."""
-    found = []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                first, _, ending = entry.name.partition(".")
-                if ending == "log" and first.isdigit() and not entry.is_symlink():
-                    found.append((int(first), entry.stat(follow_symlinks=False).st_size))
+        names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    return sorted(found)
+    ours = [name for name in names if name.endswith(".log") and name[:-4].isdigit()]
+    found = [(int(name[:-4]), _size(f"{folder}/{name}")) for name in ours]
+    return sorted((first, size) for first, size in found if size is not None)
+
+
+def _size(path: str) -> int | None:
+    """Bytes of a segment; None when the writer has removed it meanwhile, or it is no file of the writer's."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def extent(folder: str) -> tuple[int, int]:
