@@ -41,7 +41,8 @@ DAEMON_GRACE = 15.0
 LEFTOVER_GRACE = 2.0
 MAX_TROUBLES = 200
 """Tracebacks in keeper.log at most."""
-SAMPLE_MIN, SAMPLE_MAX = 1.0, 8.0
+SAMPLE_MIN, SAMPLE_WATCHED_MAX, SAMPLE_MAX = 1.0, 2.0, 16.0
+"""Seconds between two samples: while something changes, while somebody watches, and while nobody does."""
 BUSY_READ = 0.001
 """Seconds between two reads below which the child is taken to be flooding; the keeper then lets the pipe fill a little,
 see `_on_output`."""
@@ -497,6 +498,7 @@ class Keeper:
         if self.watched:
             self.told_end = -1
             self._hint()
+            self._after("sample", 0.0, self._sample)  # who watches now need not wait for the next one
 
     def _end(self, message: Message) -> None:
         """stop, terminate, kill or interrupt. The request is on the disk before the signal is sent."""
@@ -586,7 +588,8 @@ class Keeper:
     def _sample(self) -> None:
         """Measure the tree; seldom while nothing happens, so that hundreds of idle processes cost next to nothing."""
         changed = self._measure()
-        self.sample_every = SAMPLE_MIN if changed else min(self.sample_every * 2, SAMPLE_MAX)
+        longest = SAMPLE_WATCHED_MAX if self.watched else SAMPLE_MAX
+        self.sample_every = SAMPLE_MIN if changed else min(self.sample_every * 2, longest)
         self._after("sample", self.sample_every, self._sample)
         if changed:
             self.link.offer(encode("sample", sample=self.meter.sample))
