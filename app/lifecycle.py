@@ -16,7 +16,6 @@ from procdeck.states import ALIVE, FINAL, Outcome, State, check_transition
 
 JSON = dict[str, Any]
 
-LAUNCHER = "launcher"
 KEEPER = "keeper"
 SERVICE = "service"
 """Actors of our own; every other actor is who asked."""

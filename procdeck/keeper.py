@@ -47,7 +47,6 @@ BUSY_READ = 0.001
 """Seconds between two reads below which the child is taken to be flooding; the keeper then lets the pipe fill a little,
 see `_on_output`."""
 
-SERVICE = "service"
 KEEPER = "keeper"
 
 

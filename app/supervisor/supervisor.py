@@ -239,8 +239,7 @@ class Supervisor:
             await self._undo(live)
             raise Unavailable(f"The launch could not be recorded, so nothing was started: {error}") from error
         if at_once:
-            live.is_launching = True  # before anything else can run and take it for forgotten
-            self._background.spawn(self._launch(live))
+            self._begin_launch(live)
         elif start:
             self._enqueue(live)
         else:
@@ -260,7 +259,7 @@ class Supervisor:
 
     def _has_room(self) -> bool:
         most = self.settings.max_processes
-        return most == 0 or sum(live.process.is_alive for live in self._ledger.lives.values()) < most
+        return most == 0 or self.alive_count() < most
 
     def _enqueue(self, live: Live) -> None:
         self._waiting.append(live)
@@ -283,12 +282,14 @@ class Supervisor:
                 if not self.engine.is_ready(live.process.environment):
                     continue
                 self._ledger.apply(live, Event("starting", _now(), lifecycle.SERVICE))
-                live.is_launching = True  # before anything else can run and take it for forgotten
-                self._background.spawn(self._launch(live))
+                self._begin_launch(live)
             self._waiting.remove(live)
 
+    def _begin_launch(self, live: Live) -> None:
+        live.is_launching = True  # before anything else can run and take it for forgotten
+        self._background.spawn(self._launch(live))
+
     async def _launch(self, live: Live) -> None:
-        live.is_launching = True
         try:
             await self.engine.launch(live.process)
             # The keeper has it, but takes the folder and speaks to us a moment later: until then it is not to be given
@@ -366,10 +367,6 @@ class Supervisor:
         threads, state."""
         live = self._ledger.lives.get(process_id)
         return live.sample if live else None
-
-    def is_reachable(self, process_id: str) -> bool:
-        """Whether the process's keeper is connected now."""
-        return self.engine.is_connected(process_id)
 
     def _present(self, process: Process) -> Process:
         live = self._ledger.lives.get(process.id)

@@ -645,7 +645,7 @@ async def test_a_peer_that_talks_nonsense_is_hung_up_on(run: Run, data_dir: Path
             writer.close()
             await writer.wait_closed()
         assert (await supervisor.get(process.id)).state is State.RUNNING
-        assert supervisor.is_reachable(process.id)
+        assert supervisor.engine.is_connected(process.id)
 
 
 async def test_a_keeper_of_a_process_that_nobody_knows_is_no_trouble(run: Run, data_dir: Path) -> None:
@@ -656,9 +656,9 @@ async def test_a_keeper_of_a_process_that_nobody_knows_is_no_trouble(run: Run, d
         await keeper.connect(data_dir / "service.sock")
         await keeper.say("entry", entry=keeper.record("stopped", exitcode=0))
         await keeper.say("sample", sample={})
-        await until(lambda: supervisor.is_reachable("unknown"), "not connected")
+        await until(lambda: supervisor.engine.is_connected("unknown"), "not connected")
         await keeper.close()
-        await until(lambda: not supervisor.is_reachable("unknown"), "still connected")
+        await until(lambda: not supervisor.engine.is_connected("unknown"), "still connected")
         os.close(keeper.journal.fd)
 
 
