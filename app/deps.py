@@ -14,6 +14,7 @@ from app.metrics import Metrics
 from app.security.auth import Auth, Identity
 from app.settings import Settings
 from app.supervisor.supervisor import Supervisor
+from app.troubles import Troubles
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Parts:
     supervisor: Supervisor
     auth: Auth
     metrics: Metrics
+    troubles: Troubles
 
 
 def parts_of(request: Request) -> Parts:
@@ -52,6 +54,10 @@ async def _metrics(request: Request) -> Metrics:
     return parts_of(request).metrics
 
 
+async def _troubles(request: Request) -> Troubles:
+    return parts_of(request).troubles
+
+
 async def _identity(request: Request) -> Identity:
     return cast(Identity, request.scope["state"]["identity"])
 
@@ -65,5 +71,6 @@ StoreDep = Annotated[Store, Depends(_store)]
 SupervisorDep = Annotated[Supervisor, Depends(_supervisor)]
 AuthDep = Annotated[Auth, Depends(_auth)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
+TroublesDep = Annotated[Troubles, Depends(_troubles)]
 IdentityDep = Annotated[Identity, Depends(_identity)]
 ActorDep = Annotated[str, Depends(_actor)]

@@ -23,6 +23,7 @@ from app.security.middleware import secure
 from app.settings import Settings
 from app.supervisor.launchers import configs
 from app.supervisor.supervisor import Supervisor
+from app.troubles import Troubles
 from app.version import VERSION
 
 logger = logging.getLogger("procdeck")
@@ -69,7 +70,7 @@ async def running(settings: Settings, hurry: asyncio.Event, open_files: int) -> 
     token = load_token(settings.data_dir)
     store = await asyncio.to_thread(Store.open, settings.record_url)
     try:
-        metrics = Metrics()
+        metrics, troubles = Metrics(), Troubles()
         auth = Auth(
             token,
             Sessions(store, Session),
@@ -78,10 +79,10 @@ async def running(settings: Settings, hurry: asyncio.Event, open_files: int) -> 
             no_auth=settings.no_auth,
         )
         default_targets = (str(resource_dir("examples")),)
-        supervisor = Supervisor(settings, store, configs(settings, default_targets, open_files), metrics)
+        supervisor = Supervisor(settings, store, configs(settings, default_targets, open_files), metrics, troubles)
         await supervisor.start()
         app = create_app()
-        app.state.parts = parts = Parts(settings, store, supervisor, auth, metrics)
+        app.state.parts = parts = Parts(settings, store, supervisor, auth, metrics, troubles)
         try:
             yield secure(app, settings, auth, error_page), parts
         finally:

@@ -35,6 +35,7 @@ from app.supervisor.launches import Launch, Request, again, digest_of, spec_of
 from app.supervisor.ledger import Ledger, Live
 from app.supervisor.pulse import Pulse
 from app.supervisor.recovery import event_of_entry, process_of_folder, process_of_spec
+from app.troubles import Troubles
 from procdeck.protocol import Message
 from procdeck.states import ACTIVE, State
 
@@ -52,7 +53,14 @@ JSON = dict[str, Any]
 class Supervisor:
     """Our side of all keepers. Made by `create_app`, which starts and stops it with the service."""
 
-    def __init__(self, settings: Settings, store: Store, configs: Sequence[LauncherConfig], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        configs: Sequence[LauncherConfig],
+        metrics: Metrics,
+        troubles: Troubles,
+    ) -> None:
         self.settings = settings
         self.store = store
         self.catalogue = Catalogue(settings.commands, [config.name for config in configs])
@@ -62,6 +70,7 @@ class Supervisor:
         self.catalogue_changed = Pulse()
         self.stopping = False
         self.metrics = metrics
+        self.troubles = troubles
         self._numbers = itertools.count(store.last_number() + 1)
         self._requests = itertools.count(1)
         self._waiting: deque[Live] = deque()

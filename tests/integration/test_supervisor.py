@@ -29,6 +29,7 @@ from app.supervisor.launchers import configs
 from app.supervisor.launches import Launch
 from app.supervisor.remains import Marks, end_remains
 from app.supervisor.supervisor import Supervisor
+from app.troubles import Troubles
 from procdeck import posix, run_folder
 from procdeck.states import Outcome, State
 from tests.fakes import FakeKeeper
@@ -62,7 +63,7 @@ def run(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         defaults: dict[str, Any] = {"targets": (str(HOSTILE),), "on_exit": OnExit.LEAVE, "watch": False, "grace": 0.3}
         settings = Settings(data_dir=data_dir, **defaults | changes)
         store = await asyncio.to_thread(Store.open, settings.record_url)
-        supervisor = Supervisor(settings, store, configs(settings, (), 1024), Metrics())
+        supervisor = Supervisor(settings, store, configs(settings, (), 1024), Metrics(), Troubles())
         leaving = asyncio.Event()
         if hurry:
             leaving.set()

@@ -15,7 +15,7 @@ LAYERS = [
     ["app.version", "app.startup_errors", "app.resources", "app.answers"],
     ["app.errors"],
     ["app.settings"],
-    ["app.arguments", "app.lifecycle", "app.metrics"],
+    ["app.arguments", "app.lifecycle", "app.metrics", "app.troubles"],
     ["app.presentation"],
     ["app.db"],
     ["app.supervisor", "app.security"],
