@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from app.db.engine import file_guard
+from procdeck import failpoints
 
 T = TypeVar("T")
 
@@ -94,6 +95,7 @@ class Writer:
     def _run(self, group: list[_Work]) -> None:
         try:
             self._guard()
+            failpoints.reach("service.commit.before")
             try:
                 with self._engine.begin() as connection:
                     _run_together(group, connection)
@@ -101,6 +103,7 @@ class Writer:
                 # Some jobs run twice, seldom; a savepoint for each job always would take as long as most jobs do.
                 with self._engine.begin() as connection:
                     _run_apart(group, connection)
+            failpoints.reach("service.commit.after")
         except Exception as error:
             for work in group:
                 work.error = error

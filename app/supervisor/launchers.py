@@ -19,7 +19,7 @@ from watchfiles import Change, awatch
 
 from app.settings import EnvironmentSettings, Settings
 from app.startup_errors import BadConfig
-from procdeck import posix
+from procdeck import failpoints, posix
 from procdeck.protocol import Decoder, Message, ProtocolError, encode
 
 logger = logging.getLogger("procdeck.launchers")
@@ -253,6 +253,7 @@ def _spawn(config: LauncherConfig, runtime: Path, link: socket.socket) -> subpro
 def _environ(config: LauncherConfig, runtime: Path) -> dict[str, str]:
     """The service's own variables without its settings, which hold secrets, and with those of the environment."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PROCDECK_")}
+    environ |= {name: os.environ[name] for name in (failpoints.VARIABLE, failpoints.FOLDER) if name in os.environ}
     environ |= config.env
     if "PYTHONPATH" in environ:
         environ["PROCDECK_PYTHONPATH"] = environ["PYTHONPATH"]
@@ -336,7 +337,9 @@ class Environment:
                 self._report_failure(self._why_not(fresh))
                 fresh.kill()
                 return False
+            failpoints.reach("service.reload.ready")
             retired, self.current = self.current, fresh
+            failpoints.reach("service.reload.swapped")
             self._present.set()
             self.has_reported = True
             self.on_catalogue(self.config.name, fresh.entries)
