@@ -17,10 +17,10 @@ from pathlib import Path
 import uvicorn
 
 from app.deps import Parts
-from app.errors import BadConfig, DataFolderInUse, DataFolderUnusable, PortInUse
+from app.errors import DataFolderInUse, DataFolderUnusable, PortInUse
 from app.main import running
 from app.settings import Settings
-from procdeck import failpoints, posix
+from procdeck import posix
 
 logger = logging.getLogger("procdeck")
 
@@ -33,14 +33,6 @@ connection that is just being closed."""
 SWITCH_SECONDS = 0.0005
 """How long the event loop may keep the interpreter from the database's writer. SQLite lets go of it at every statement,
 so with the default of 5 ms a commit during a burst of launches takes ten times what it needs."""
-
-
-def _arm_fail_points() -> None:
-    """What a test asks of this service and of its launchers. Raises BadConfig."""
-    try:
-        failpoints.arm(os.environ.get(failpoints.VARIABLE, ""), os.environ.get(failpoints.FOLDER))
-    except ValueError as error:
-        raise BadConfig(f"{failpoints.VARIABLE}: {error}") from None
 
 
 class Server(uvicorn.Server):
@@ -59,7 +51,6 @@ def serve(settings: Settings) -> int:
     for talkative in ("uvicorn.error", "alembic", "asyncio"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     sys.setswitchinterval(SWITCH_SECONDS)
-    _arm_fail_points()
     lock = lock_data_folder(settings.data_dir)
     listener = _listen(settings)
     settings = replace(settings, port=listener.getsockname()[1])

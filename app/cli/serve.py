@@ -9,6 +9,8 @@ import typer
 
 from app.cli.command import add_with_parameters
 from app.settings import Setting, Settings, settings_table
+from app.startup_errors import BadConfig
+from procdeck import failpoints
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,8 +26,17 @@ def serve(**flags: Any) -> None:
     """
     from app.server import serve as run_service
 
+    _arm_fail_points()
     settings = Settings.load({name: _joined(name, value) for name, value in flags.items()}, os.environ, Path.cwd())
     raise typer.Exit(run_service(settings))
+
+
+def _arm_fail_points() -> None:
+    """What a test asks of this service and of its launchers. Raises BadConfig."""
+    try:
+        failpoints.arm(os.environ.get(failpoints.VARIABLE, ""), os.environ.get(failpoints.FOLDER))
+    except ValueError as error:
+        raise BadConfig(f"{failpoints.VARIABLE}: {error}") from None
 
 
 def _joined(name: str, value: Any) -> Any:
