@@ -16,7 +16,7 @@ from multiprocessing import get_context, log_to_stderr, popen_fork
 from multiprocessing import process as mp_process
 from typing import Any
 
-from procdeck import posix
+from procdeck import failpoints, posix
 from procdeck.forking import fork_with_hooks
 from procdeck.pristine import os, signal
 from procdeck.protocol import dump_json, load_json
@@ -160,6 +160,7 @@ class ChildProcess(mp_process.BaseProcess):
         """Call the target; tell the keeper of the return value, or of the exception before it goes its way."""
         sys.stdin = self.stdin
         try:
+            failpoints.reach("child.run.before_target")
             if self.launch.get("cwd"):
                 os.chdir(self.launch["cwd"])
             result = _RUN[self.launch["kind"]](self.launch)
@@ -326,6 +327,7 @@ def _tell(**facts: Any) -> None:
     if _channel is None:
         return
     try:
+        failpoints.reach("child.run.returned")
         _channel.send(dump_json({"type": "outcome", **facts}))
     except OSError:
         return

@@ -21,7 +21,7 @@ from select import POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
-from procdeck import posix, run_folder
+from procdeck import failpoints, posix, run_folder
 from procdeck.birth import Newborn, bear
 from procdeck.child import MAX_LAUNCH_BYTES
 from procdeck.link import ServiceLink
@@ -66,8 +66,10 @@ def keep(orders: _socket.socket, foreign_fds: list[int]) -> NoReturn:
         launch = _receive(orders)
         if launch is not None:
             _open_keeper_log(launch["folder"])
+            failpoints.reach("keeper.start.received")
             lock_fd = run_folder.claim(launch["folder"])
             if lock_fd is not None:
+                failpoints.reach("keeper.start.claimed")
                 Keeper(launch, lock_fd).run(child)
         code = 0
     except BaseException:
@@ -168,6 +170,7 @@ class Keeper:
             self._not_started(error)
             return
         self._attend(child)
+        failpoints.reach("keeper.start.ordered")
         self._settle()
         self._record("started", "launcher", None, self._start_facts())
         self._connect()
@@ -284,6 +287,8 @@ class Keeper:
             entry = {"seq": self.journal.seq, "at": run_folder.now_text(), "event": event, "actor": actor}
             entry |= {"reason": reason, "data": data}
         self.last_entry = entry
+        if event == "started":
+            failpoints.reach("keeper.start.recorded")
         self.link.send(encode("entry", entry=entry))
 
     # --- output -------------------------------------------------------------------------------------------------------
@@ -375,6 +380,7 @@ class Keeper:
         # Should anything below fail, it is tried again: an exit that was seen and not recorded would never be.
         self._after("exit", 0.5, lambda: self._on_exit(-1))
         ended = self._peek_exit()
+        failpoints.reach("keeper.exit.seen")
         if fd >= 0:
             self._unwatch(fd)
         duration = monotonic() - self.began
@@ -382,9 +388,12 @@ class Keeper:
         if self.channel.fileno() in self.handlers:
             self._on_channel(self.channel.fileno())
         left = leftovers(self.pid)
+        failpoints.reach("keeper.exit.drained")
         self._record("stopped", KEEPER, None, self._exit_facts(ended, duration, len(left)))
         self.over = True
+        failpoints.reach("keeper.exit.recorded")
         self._reap(self.pid)
+        failpoints.reach("keeper.exit.reaped")
         self._hint()
         self.timers.clear()
         if left:
@@ -450,6 +459,7 @@ class Keeper:
     # --- what is left of the tree -------------------------------------------------------------------------------------
 
     def _begin_sweep(self) -> None:
+        failpoints.reach("keeper.sweep.before")
         if self.launch.get("leftovers") == "keep":
             self._after("sweep", 1.0, self._wait_for_leftovers)
         elif self.last_action == "kill":
@@ -503,6 +513,7 @@ class Keeper:
         """stop, terminate, kill or interrupt. The request is on the disk before the signal is sent."""
         if self.over:
             return
+        failpoints.reach("keeper.end.received")
         action, grace = message["action"], message.get("grace")
         act = {"stop": self._stop, "terminate": self._terminate, "kill": self._kill, "interrupt": self._interrupt}[
             action
@@ -510,7 +521,9 @@ class Keeper:
         facts = {"action": action, "grace": grace, "tree": bool(message.get("tree")), "request": message.get("request")}
         self.last_action = action
         self._record("asked", message["actor"], message.get("reason"), facts)
+        failpoints.reach("keeper.end.recorded")
         act(grace, bool(message.get("tree")))
+        failpoints.reach("keeper.end.signalled")
 
     def _stop(self, grace: float | None, tree: bool) -> None:
         """The poison pill, then SIGTERM after the grace, then SIGKILL after another."""
@@ -540,6 +553,7 @@ class Keeper:
         self._signal_tree(signal.SIGKILL)
 
     def _note_escalation(self, name: str, grace: float) -> None:
+        failpoints.reach("keeper.escalate.before")
         facts = {"action": "escalate", "signal": name, "tree": True}
         self._record("asked", KEEPER, f"still alive after {grace:g} s of grace", facts)
 
@@ -599,6 +613,7 @@ class Keeper:
     # --- the service --------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
+        failpoints.reach("keeper.connect.before")
         if not self.link.connect():
             self._disconnected()
             return

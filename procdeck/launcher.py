@@ -30,7 +30,7 @@ from select import POLLIN, poll
 from time import monotonic
 from typing import Any, NamedTuple, NoReturn
 
-from procdeck import posix, registry, schema
+from procdeck import failpoints, posix, registry, schema
 from procdeck.child import line_buffer_stdio
 from procdeck.forking import fork_bare, note_hooks
 from procdeck.keeper import keep
@@ -67,8 +67,10 @@ class Launcher:
         # share, and whatever they put there costs each of them a page (the advice of gc.freeze()'s documentation).
         gc.disable()
         self._tell("hello", version=VERSION, pid=os.getpid(), python=sys.version.split()[0])
+        failpoints.reach("launcher.import.before")
         for module in self.config["modules"]:
             self._tell("module", entries=self._load(module))
+        failpoints.reach("launcher.ready.before")
         self._tell("ready", files=sorted(self.files | _own_files()))
         gc.freeze()  # keeps the collector from writing to, and so copying, what the forked processes share
         self._serve()
@@ -133,11 +135,13 @@ class Launcher:
     def _launch(self, spec: dict[str, Any]) -> None:
         """Hand the launch to the keeper that waits for one, then fork the next."""
         try:
+            failpoints.reach("launcher.launch.taken")
             pid = self._hand_over(encode("launch", spec=spec))
         except (OSError, RuntimeError) as error:
             self._tell("not_forked", id=spec["id"], error=f"{type(error).__name__}: {error}")
             return
         self.keepers[pid] = spec["id"]
+        failpoints.reach("launcher.launch.handed_over")
         self._tell("forked", id=spec["id"], keeper_pid=pid)
 
     def _hand_over(self, order: bytes) -> int:
@@ -167,6 +171,7 @@ class Launcher:
             )
         sys.stdout.flush()  # what is buffered here would be written a second time by the child
         sys.stderr.flush()
+        failpoints.reach("launcher.fork.before")
         ours, theirs = _socket.socketpair()
         try:
             pid = fork_bare()
@@ -359,6 +364,7 @@ def main() -> NoReturn:
     """The command ``python -m procdeck.launcher FD CONFIG``."""
     if sys.version_info < (3, 11):  # noqa: UP036 - any interpreter can be named in procdeck.toml
         sys.exit(f"Procdeck's runtime needs Python 3.11 or newer; this is {sys.version.split()[0]}")
+    failpoints.arm(os.environ.pop(failpoints.VARIABLE, ""), os.environ.pop(failpoints.FOLDER, None))
     config = loads(sys.argv[2])
     link = _socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(link.fileno(), False)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from time import gmtime, strftime, time_ns
 from typing import NamedTuple
 
+from procdeck import failpoints
 from procdeck.pristine import os
 
 SEGMENT_BYTES = 8 * 1024 * 1024
@@ -94,6 +95,7 @@ class LogWriter:
             note = self._prefix("stderr", b"F") + text.encode()
             records = note + records
         try:
+            failpoints.reach("log.write.before")
             if self._fd < 0 or self.end - self._first >= self._segment_bytes:
                 self._rotate()
             written = os.write(self._fd, records)
@@ -124,6 +126,7 @@ class LogWriter:
         return whole
 
     def _rotate(self) -> None:
+        failpoints.reach("log.rotate.before")
         path = f"{self._folder}/{self.end:020d}.log"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         if self._fd >= 0:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from errno import ENOSPC
 from typing import Any
 
-from procdeck import posix
+from procdeck import failpoints, posix
 from procdeck.pristine import os
 from procdeck.protocol import dump_json, load_json
 
@@ -118,13 +118,16 @@ class Journal:
         entry = {"seq": self.seq + 1, "at": now_text(), "event": event, "actor": actor, "reason": reason, "data": data}
         line = dump_json(entry) + b"\n"
         try:
+            failpoints.reach("journal.append.before")
             _write_whole(self.fd, line)
+            failpoints.reach("journal.append.written")
             os.fdatasync(self.fd)
         except OSError:
             os.ftruncate(self.fd, self._size)
             raise
         self._size += len(line)
         self.seq += 1
+        failpoints.reach("journal.append.synced")
         return entry
 
 

@@ -3,9 +3,9 @@
 import math
 import signal as signals
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -21,6 +21,12 @@ from procdeck.states import ACTIVE, State
 
 TREE_SECONDS = 10.0
 """What a process left behind has two seconds after SIGTERM; what can't be killed for longer than this is told."""
+AT_ONCE = 32
+"""Requests that are under way together: the service waits seconds for a keeper that does not answer, and meanwhile the
+others shall not wait."""
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 Process = Annotated[str, typer.Argument(metavar="PROCESS", help="Number, name, or id (or a part of it).")]
 Processes = Annotated[list[str], typer.Argument(metavar="PROCESS", help="Numbers, names, or (parts of) ids.")]
@@ -244,24 +250,42 @@ def _end(cli: Cli, action: str, words: Iterable[str], body: JSON) -> None:
 
 
 def _each(cli: Cli, words: Iterable[str], do: Callable[[Service, JSON], JSON], told: Callable[[JSON], str]) -> None:
-    """Do it with each; a refusal of one does not keep it from the others. Ends with the code of the first refusal."""
+    """Do it with each; a refusal of one does not keep it from the others, nor does one that takes its time. Ends with
+    the code of the first refusal."""
     service = cli.service()
+
+    def attempt(word: str) -> tuple[str, JSON | Failure]:
+        try:
+            return word, do(service, find(service, word))
+        except Failure as failure:
+            return word, failure
+
     done: list[JSON] = []
     code = codes.OK
-    for word in words:
-        try:
-            done.append(do(service, find(service, word)))
-        except Failure as failure:
-            if failure.exit_code == codes.NO_SERVICE:
-                raise
-            note(f"error: {word}: {failure}")
-            code = code or failure.exit_code
+    for word, result in _side_by_side(attempt, words):
+        if isinstance(result, Failure):
+            if result.exit_code == codes.NO_SERVICE:
+                raise result
+            note(f"error: {word}: {result}")
+            code = code or result.exit_code
         else:
+            done.append(result)
             if not cli.as_json:
-                say(told(done[-1]))
+                say(told(result))
     if cli.as_json:
         print_json(done)
     raise typer.Exit(code)
+
+
+def _side_by_side(do: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    """``do`` of each, in their order, though many are done at a time."""
+    from concurrent.futures import ThreadPoolExecutor  # the shorter commands need none
+
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield from pool.map(do, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 # --- ending all --------------------------------------------------------------------------------------------------
@@ -284,7 +308,8 @@ def _stop_all_through_service(cli: Cli, body: JSON) -> list[JSON]:
     service = cli.service()
     asked = {name: value for name, value in body.items() if value is not None}
     living = list(every(service, state=sorted(map(str, ACTIVE))))
-    refused = {process["id"] for process in living if not _ask_to_stop(service, process, asked)}
+    will_end = _side_by_side(lambda process: _ask_to_stop(service, process, asked), living)
+    refused = {process["id"] for process, will in zip(living, will_end, strict=True) if not will}
     return [
         service.get(path_of(process["id"])) if process["id"] in refused else cli.wait_until_over(process["id"])
         for process in living

@@ -21,7 +21,7 @@ from app.supervisor.connection import KeeperConnection, KeeperListener
 from app.supervisor.evidence import Evidence
 from app.supervisor.launchers import Environment, LauncherConfig, LauncherGone, NotForked, make_runtime
 from app.supervisor.remains import Marks, end_remains
-from procdeck import log, posix, run_folder
+from procdeck import failpoints, log, posix, run_folder
 from procdeck.states import State
 
 logger = logging.getLogger("procdeck.engine")
@@ -66,6 +66,7 @@ class LocalEngine:
             listener = connections.listen(self._socket)
         except OSError as error:
             raise DataFolderUnusable(f"the data folder {self._settings.data_dir} can't be used: {error}") from error
+        failpoints.reach("service.start.listening")
         accepting = connections.accept(listener, lambda: KeeperConnection(self._listener))
         self._tasks = [asyncio.create_task(accepting)]
         self._tasks += [asyncio.create_task(env.keep_alive()) for env in self.environments.values()]
@@ -97,9 +98,11 @@ class LocalEngine:
         Blocks; raises OSError. The keeper makes it durable; one that has no keeper to come yet is at once.
         """
         folder = str(self.folder(process.id))
+        failpoints.reach("service.launch.before_folder")
         run_folder.create(folder, process.spec)
         if process.state is State.CREATED:
             run_folder.settle(folder)
+        failpoints.reach("service.launch.after_folder")
 
     def is_ready(self, environment: str) -> bool:
         """Whether the environment's launcher would take a launch at once."""
@@ -143,9 +146,11 @@ class LocalEngine:
         """Make sure that no keeper will ever start this process, and write so into its journal; the entry, or None when
         a keeper has it already. Blocks. Raises OSError."""
         folder = str(self.folder(process_id))
+        failpoints.reach("service.refuse.before_claim")
         claimed = run_folder.claim(folder)
         if claimed is None:
             return None
+        failpoints.reach("service.refuse.claimed")
         journal = run_folder.Journal(folder)
         try:
             return journal.append("not_started", actor, reason, data)
@@ -198,6 +203,7 @@ class LocalEngine:
     def examine(self, process_id: str) -> Evidence:
         """What the run folder says. Blocks. Raises OSError, ValueError when it can't be read."""
         folder = str(self.folder(process_id))
+        failpoints.reach("service.adopt.examine")
         # In this order: a keeper that comes in between is seen by its lock, and one that ends in between has written
         # its journal before it let go.
         is_claimed = run_folder.is_claimed(folder)

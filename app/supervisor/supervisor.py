@@ -36,6 +36,7 @@ from app.supervisor.ledger import Ledger, Live
 from app.supervisor.pulse import Pulse
 from app.supervisor.recovery import event_of_entry, process_of_folder, process_of_spec
 from app.troubles import Troubles
+from procdeck import failpoints
 from procdeck.protocol import Message
 from procdeck.states import ACTIVE, State
 
@@ -108,7 +109,9 @@ class Supervisor:
             try:
                 spec, evidence = await asyncio.to_thread(self._read_folder, process_id)
                 process, transitions = process_of_folder(spec, evidence)
+                failpoints.reach("service.import.read")
                 await self.store.writer.run(partial(insert_process, process=process, transitions=transitions))
+                failpoints.reach("service.import.taken")
             except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError) as error:
                 logger.warning(
                     "the run folder %s can't be taken into the record and is left as it is: %s", process_id, error
@@ -213,6 +216,7 @@ class Supervisor:
             self.metrics.launches.inc()
             if await self._until_started(live):
                 self.metrics.launch_seconds.observe(asyncio.get_running_loop().time() - began)
+        failpoints.reach("service.launch.before_answer")
         return live.saved
 
     def _launchable(self, launch: Launch) -> JSON:
@@ -247,6 +251,7 @@ class Supervisor:
             self._ledger.close(live)
             await self._undo(live)
             raise Unavailable(f"The launch could not be recorded, so nothing was started: {error}") from error
+        failpoints.reach("service.launch.recorded")
         if at_once:
             self._begin_launch(live)
         elif start:
@@ -300,7 +305,9 @@ class Supervisor:
 
     async def _launch(self, live: Live) -> None:
         try:
+            failpoints.reach("service.launch.before_order")
             await self.engine.launch(live.process)
+            failpoints.reach("service.launch.ordered")
             # The keeper has it, but takes the folder and speaks to us a moment later: until then it is not to be given
             # up.
             await self._until_started(live)
@@ -452,11 +459,13 @@ class Supervisor:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         live.requests[request] = answer
         try:
+            failpoints.reach("service.end.before_send")
             async with asyncio.timeout(ANSWER_WITHIN):
                 while not self.engine.send(live.process.id, type_, request=request, **fields):
                     if live.process.is_over:
                         raise Conflict(f"{live.process.name} is over already: {live.process.outcome}.")
                     await live.changed.wait(0.2)  # its keeper is starting, or on its way back to us
+                failpoints.reach("service.end.sent")
                 await answer
         except TimeoutError:
             raise Unavailable(f"The keeper of {live.process.name} does not answer.", retry_after=5) from None
@@ -472,7 +481,9 @@ class Supervisor:
             raise Conflict(f"{process.name} can't be deleted: it is {process.state}.")
         self._deleting.add(process_id)
         try:
+            failpoints.reach("service.delete.before_row")
             await self.store.writer.run(partial(delete_process, process_id=process_id))
+            failpoints.reach("service.delete.row_gone")
             self._ledger.lives.pop(process_id, None)
             await asyncio.to_thread(self.engine.delete, process_id)
         finally:
@@ -482,6 +493,7 @@ class Supervisor:
 
     def keeper_connected(self, connection: KeeperConnection, hello: Message) -> None:
         """A keeper is there, anew or again."""
+        failpoints.reach("service.adopt.connected")
         self.engine.connected(connection)
         process_id = connection.process_id or ""
         live = self._ledger.lives.get(process_id)
@@ -552,6 +564,7 @@ class Supervisor:
 
     def _learn(self, live: Live, entry: JSON) -> None:
         """Apply an entry, unless it was before."""
+        failpoints.reach("service.entry.before_apply")
         event = event_of_entry(entry)
         if lifecycle.is_applied(live.process, event):
             return
@@ -629,7 +642,9 @@ class Supervisor:
 
         End what is left of its tree, then say that it is lost; no exit code is invented.
         """
+        failpoints.reach("service.bury.before_end")
         ended = await asyncio.to_thread(self.engine.end_remains, live.process)
+        failpoints.reach("service.bury.ended")
         if live.process.state is State.QUEUED:
             # No keeper was asked for: it was claimed by a service that was killed in the middle of `_refuse`.
             reason = "the service ended while it took the process off the queue"
