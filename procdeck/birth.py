@@ -52,6 +52,11 @@ def bear(keeper_fds: list[int], launch: dict[str, Any] | None = None) -> Newborn
     os.dup2(err[1], 2)
     try:
         child.start()
+    except BaseException:
+        os.close(out[0])
+        os.close(err[0])
+        channel.close()
+        raise
     finally:
         os.dup2(kept[0], 1)
         os.dup2(kept[1], 2)

@@ -157,7 +157,8 @@ class ChildProcess(mp_process.BaseProcess):
         self._identity = (launch["number"],)
 
     def run(self) -> None:
-        """Call the target; tell the keeper of the return value, or of the exception before it goes its way."""
+        """Call the target; tell the keeper that it is over: of the return value, or of the exception before it goes its
+        way."""
         sys.stdin = self.stdin
         try:
             failpoints.reach("child.run.before_target")
@@ -165,12 +166,12 @@ class ChildProcess(mp_process.BaseProcess):
                 os.chdir(self.launch["cwd"])
             result = _RUN[self.launch["kind"]](self.launch)
         except SystemExit:
+            _tell()
             raise
         except BaseException as error:
             _tell(error=_describe(error))
             raise
-        if result is not None:
-            _tell(**_bounded(result))
+        _tell(**_bounded(result) if result is not None else {})
 
 
 def _detach(process: ChildProcess) -> None:

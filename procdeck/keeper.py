@@ -16,29 +16,40 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable
+from errno import EMFILE, ENFILE
 from math import inf
 from select import POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
-from procdeck import failpoints, posix, run_folder
+from procdeck import failpoints, oom, posix, run_folder
 from procdeck.birth import Newborn, bear
 from procdeck.child import MAX_LAUNCH_BYTES
 from procdeck.link import ServiceLink
 from procdeck.log import LogWriter
 from procdeck.pristine import os, signal
 from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, encode, load_json
-from procdeck.tree import Meter, leftovers, send, signal_each
+from procdeck.tree import Meter, kill_below, leftovers, send, signal_each
 
 READ_BYTES = 64 * 1024
 """A pipe's capacity (pipe(7)): one read empties it."""
-PARTIAL_AFTER = 0.2
+PARTIAL_AFTER = 0.1
 """Seconds after which an unfinished line is written as a part: a prompt must be seen."""
 LOG_HINT_EVERY = 0.04
 RECONNECT_EVERY = 0.5
+RETRY_EVERY = 0.5
+"""Seconds until what was due at a time, and failed, is tried again: a step that was announced is not left out."""
 DAEMON_GRACE = 15.0
 """Seconds that a daemonic process outlives a service that vanished without a new one coming."""
 LEFTOVER_GRACE = 2.0
+OWED_EVERY = 1.0
+"""Seconds between two tries to write journal entries that the disk did not take."""
+KILL_GRACE = 2.0
+"""Seconds after SIGKILL from which a child that still lives is said to be unkillable."""
+RETURN_GRACE = 1.0
+"""Seconds after the target's return from which a child that still lives is said to be kept alive by something else."""
+SPARE_DESCRIPTORS = 3
+"""Kept by each keeper for when no other is to be had: enough to write its journal and to call the service."""
 MAX_TROUBLES = 200
 """Tracebacks in keeper.log at most."""
 SAMPLE_MIN, SAMPLE_WATCHED_MAX, SAMPLE_MAX = 1.0, 2.0, 16.0
@@ -61,8 +72,9 @@ def keep(orders: _socket.socket, foreign_fds: list[int]) -> NoReturn:
     code = 70  # EX_SOFTWARE of sysexits.h
     try:
         # The child first: what this process writes before that fork, both would have to copy once more.
-        child = bear([orders.fileno(), *foreign_fds])
+        child = _bear_ahead([orders.fileno(), *foreign_fds])
         _become_keeper(foreign_fds)
+        keeper = Keeper(child)
         launch = _receive(orders)
         if launch is not None:
             _open_keeper_log(launch["folder"])
@@ -70,12 +82,21 @@ def keep(orders: _socket.socket, foreign_fds: list[int]) -> NoReturn:
             lock_fd = run_folder.claim(launch["folder"])
             if lock_fd is not None:
                 failpoints.reach("keeper.start.claimed")
-                Keeper(launch, lock_fd).run(child)
+                keeper.run(launch, lock_fd)
         code = 0
     except BaseException:
         _log_trouble(traceback.format_exc())
     finally:
         os._exit(code)
+
+
+def _bear_ahead(keeper_fds: list[int]) -> Newborn | None:
+    """A child that waits for its launch; None when there is no room for one. The launch that comes may find some, or
+    tell why not."""
+    try:
+        return bear(keeper_fds)
+    except OSError:
+        return None
 
 
 def _become_keeper(foreign_fds: list[int]) -> None:
@@ -109,6 +130,14 @@ def _receive(orders: _socket.socket) -> dict[str, Any] | None:
 
 
 def _open_keeper_log(folder: str) -> None:
+    """Where this process's troubles go; into nothing when a full disk has no room for the file."""
+    try:
+        _open_log_in(folder)
+    except OSError:
+        return
+
+
+def _open_log_in(folder: str) -> None:
     log = os.open(f"{folder}/{run_folder.KEEPER_LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -128,20 +157,62 @@ def _wake(number: int, frame: object) -> None:
     (`signal.set_wakeup_fd`)."""
 
 
-class Keeper:
-    """State of one keeper. `run` returns when the child is over, its tree is gone and all is told."""
+def _as_data(error: BaseException) -> dict[str, str]:
+    trouble = "".join(traceback.format_exception(error))
+    return {"type": type(error).__name__, "message": str(error), "traceback": trouble}
 
-    def __init__(self, launch: dict[str, Any], lock_fd: int) -> None:
-        self.launch = launch
-        self.lock_fd = lock_fd
-        self.link = ServiceLink(launch["socket"])
+
+_AFTER_EXIT = ("owed", "reconnect")
+"""The timers that go on when the child is over: those that see to it that somebody learns of it."""
+
+
+def _shortened(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of an exit without what a target put into them."""
+    left_out = "left out: the disk was full"
+    short = {key: value for key, value in facts.items() if key not in ("result", "progress")}
+    if "result" in facts:
+        short["result_omitted"] = left_out
+    if "error" in facts:
+        short["error"] = {**facts["error"], "message": facts["error"]["message"][:200], "traceback": f"({left_out})"}
+    return short
+
+
+_NOT_OF_SPEC = {"folder", "socket", "code"}
+"""What service and launcher add to the launch spec."""
+
+
+class Keeper:
+    """State of one keeper, made before it is known what for: all that can be made ready is.
+
+    `run` returns when the child is over, its tree is gone and all is on the disk and told.
+    """
+
+    launch: dict[str, Any]
+    link: ServiceLink
+    journal: run_folder.Journal
+    log: LogWriter
+
+    child: Newborn
+
+    def __init__(self, spare: Newborn | None) -> None:
+        self.spare = spare
+        self.lock_fd = -1
+        self.oom_score = oom.protect()
+        self.oom_kills: int | None = None
         self.poll = poll()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self.streams: dict[int, str] = {}
         self.pid = 0
         self.pidfd = -1
+        if spare is not None:
+            self.pid = spare.process.pid or 0
+            self.pidfd = os.pidfd_open(self.pid)
         self.over = False  # the exit is recorded; what may follow is the sweep
+        self.left: list[int] = []  # of the tree, when the child was over
+        self.is_reaped = False
+        self.condition: str | None = None
+        self.killed_at = self.returned_at = inf
         self.last_action: str | None = None
         self.outcome: dict[str, Any] = {}
         self.last_entry: run_folder.Entry | None = None
@@ -153,59 +224,109 @@ class Keeper:
         self.told_at = 0.0
         self.last_read = 0.0
         self.troubles = 0
+        self.wake_read, self.wake_write = os.pipe()
+        os.set_blocking(self.wake_read, False)
+        os.set_blocking(self.wake_write, False)
+        posix.set_handler(signal.SIGCHLD, _wake)
+        signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        self.spare_fds = [os.dup(self.wake_read) for _ in range(SPARE_DESCRIPTORS)]
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    def run(self, child: Newborn) -> None:
-        """Make ``child`` run the launch, or start another when it can't, and see it through."""
-        # What can't be journalled is not begun: its end could never be told. All else while the child is on its way.
-        self.journal = run_folder.Journal(self.launch["folder"])
-        ordered = child.order(self.launch)
-        self.log = LogWriter(f"{self.launch['folder']}/{run_folder.LOG}", self.launch["log_budget"])
+    def run(self, launch: dict[str, Any], lock_fd: int) -> None:
+        """Make the child run the launch, or start another when it can't, and see it through."""
+        self.launch, self.lock_fd, self.link = launch, lock_fd, ServiceLink(launch["socket"])
+        self.log = LogWriter(f"{launch['folder']}/{run_folder.LOG}", launch["log_budget"])
+        self.began = monotonic()
         try:
-            if not ordered:
-                child.discard()
-                child = bear([self.lock_fd, self.journal.fd], self.launch)
+            # What can't be journalled is not begun: its end could never be told.
+            self.journal = run_folder.Journal(launch["folder"])
+        except OSError as error:
+            self._refuse(error)
+        else:
+            self._begin()
+        while not self._is_finished():
+            self._turn()
+        if not self.is_reaped:
+            self._reap_child()
+        self._drain_output()  # the last words of what was left of the tree
+        self.link.drain()
+        self.journal.close()
+
+    def _begin(self) -> None:
+        """Everything but the order is made while the child is on its way."""
+        try:
+            if self.spare is not None and self.spare.order(self.launch):
+                self.child = self.spare
+            else:
+                self._bear_child()
         except Exception as error:
             self._not_started(error)
             return
-        self._attend(child)
-        failpoints.reach("keeper.start.ordered")
-        self._settle()
-        self._record("started", "launcher", None, self._start_facts())
-        self._connect()
+        self._attend()
         if self.launch.get("timeout"):
             self._after("time_limit", self.launch["timeout"], self._time_is_up)
         self._after("sample", self.sample_every, self._sample)
-        while not self._is_finished():
-            self._turn()
-        self._drain_output()  # the last words of what was left of the tree
-        self.link.drain()
+        for step in (self._settle, self._record_start, self._connect, self._make_ready):
+            self._guard(step)
+
+    def _make_ready(self) -> None:
+        """What there is time for once the service knows."""
+        # Not ahead of the launch: a keeper may wait for hours, and the count is that of a whole control group.
+        self.oom_kills = oom.kills()
+        self.journal.reserve()
+
+    def _refuse(self, error: OSError) -> None:
+        """The journal can't be opened. Raises OSError when it can't with the descriptors kept for this, either; the
+        service is told all the same."""
+        self._free_descriptors()
+        try:
+            self.journal = run_folder.Journal(self.launch["folder"])
+        except OSError:
+            entry = {"seq": 1, "at": run_folder.now_text(), "event": "not_started", "actor": KEEPER}
+            entry |= {"reason": str(error), "data": {"error": _as_data(error)}}
+            if self.link.connect():
+                self._greet(entry)
+                self.link.drain()
+            raise
+        self._not_started(error)
+
+    def _bear_child(self) -> None:
+        """Start a child for this launch alone. Raises OSError, and whatever a start method may raise."""
+        if self.spare is not None:
+            os.close(self.pidfd)
+            self.pidfd = -1
+            self.spare.discard()
+        own = [self.lock_fd, self.journal.fd, self.wake_read, self.wake_write, *self.spare_fds]
+        oom.set_score(self.oom_score)
+        try:
+            self.child = bear(own, self.launch)
+        finally:
+            oom.protect()
+        self.pid = self.child.process.pid or 0
 
     def _settle(self) -> None:
         """A disk that fails must not end a target that runs."""
+        failpoints.reach("keeper.start.ordered")
         try:
             run_folder.settle(self.launch["folder"])
         except OSError as error:
             _log_trouble(f"the run folder could not be made durable: {error}")
 
-    def _attend(self, child: Newborn) -> None:
+    def _attend(self) -> None:
         """Watch the child's end, output and channel, and the orphans to come."""
-        self.began = monotonic()
-        self.child, self.channel, self.pid = child.process, child.channel, child.process.pid or 0
-        wake_read, wake_write = os.pipe()
-        os.set_blocking(wake_read, False)
-        os.set_blocking(wake_write, False)
-        posix.set_handler(signal.SIGCHLD, _wake)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        self._watch(wake_read, self._on_sigchld)
-        for fd, name in ((child.stdout, "stdout"), (child.stderr, "stderr")):
+        self.channel = self.child.channel
+        self._watch(self.wake_read, self._on_sigchld)
+        for fd, name in ((self.child.stdout, "stdout"), (self.child.stderr, "stderr")):
             os.set_blocking(fd, False)
             self.streams[fd] = name
             self._watch(fd, self._on_output)
         self.channel.setblocking(False)
         self._watch(self.channel.fileno(), self._on_channel)
         self._watch_exit()
+
+    def _record_start(self) -> None:
+        self._record("started", "launcher", None, self._start_facts())
 
     def _start_facts(self) -> dict[str, Any]:
         stat = posix.stat(self.pid)
@@ -214,11 +335,13 @@ class Keeper:
             "keeper_pid": os.getpid(),
             "start_ticks": stat.start_ticks if stat else None,
             "boot_id": posix.BOOT_ID,
+            "code": self.launch.get("code"),
         }
 
     def _watch_exit(self) -> None:
         try:
-            self.pidfd = os.pidfd_open(self.pid)
+            if self.pidfd < 0:
+                self.pidfd = os.pidfd_open(self.pid)
         except ProcessLookupError:
             # Only under forkserver, whose server reaps: the child is over and gone already.
             self._after("exit", 0.0, lambda: self._on_exit(-1))
@@ -226,15 +349,32 @@ class Keeper:
             self._watch(self.pidfd, self._on_exit)
 
     def _not_started(self, error: Exception) -> None:
-        trouble = "".join(traceback.format_exception(error))
-        _log_trouble(trouble)
-        facts = {"type": type(error).__name__, "message": str(error), "traceback": trouble}
+        facts = _as_data(error)
+        _log_trouble(facts["traceback"])
+        self._free_descriptors()
+        self.over = True
+        self.pid = 0
         self._record("not_started", KEEPER, str(error), {"error": facts})
         self._connect()
-        self.link.drain()
 
     def _is_finished(self) -> bool:
-        return self.over and "sweep" not in self.timers
+        return self.over and "exit" not in self.timers and "sweep" not in self.timers and not self._owes()
+
+    def _owes(self) -> bool:
+        """Whether an entry is to be written still, so that the end is known when nobody can be told.
+
+        Not when there is no folder any more and the service was told: it has deleted the process. Nor does a process
+        that was not started have anything to lose.
+        """
+        if not self.journal.is_behind:
+            return False
+        is_told = self.link.is_open and not self.link.is_behind
+        return not (self.over and is_told and (self.pid == 0 or not os.path.exists(self.launch["folder"])))
+
+    def _free_descriptors(self) -> None:
+        """There is none left: use those that were kept for this."""
+        while self.spare_fds:
+            os.close(self.spare_fds.pop())
 
     def _turn(self) -> None:
         """Wait for the next event or timer, and handle all that are due."""
@@ -250,18 +390,23 @@ class Keeper:
         for name, (at, action) in list(self.timers.items()):
             if at <= now and self.timers.get(name, (0, None))[1] is action:
                 del self.timers[name]
-                self._guard(action)
+                if not self._guard(action):
+                    self.timers.setdefault(name, (now + RETRY_EVERY, action))
 
-    def _guard(self, action: Callable[..., None], *args: int) -> None:
-        """Do one thing of the loop. Whatever goes wrong with it (no descriptor left, no memory), the child must not
-        lose its keeper over it."""
+    def _guard(self, action: Callable[..., None], *args: int) -> bool:
+        """Do one thing of the loop; whether it was done. Whatever goes wrong with it (no descriptor left, no memory),
+        the child must not lose its keeper over it."""
         try:
             action(*args)
-        except Exception:
+            return True
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
+                self._free_descriptors()
             self.troubles += 1
             if self.troubles <= MAX_TROUBLES:
                 _log_trouble(traceback.format_exc())
             sleep(0.05)  # what woke us may well wake us again at once
+            return False
 
     def _watch(self, fd: int, handler: Callable[[int], None], events: int = POLLIN) -> None:
         self.handlers[fd] = handler
@@ -274,22 +419,80 @@ class Keeper:
     def _after(self, name: str, seconds: float, action: Callable[[], None]) -> None:
         self.timers[name] = (monotonic() + seconds, action)
 
-    def _record(self, event: str, actor: str, reason: str | None, data: dict[str, Any]) -> None:
+    def _record(
+        self, event: str, actor: str, reason: str | None, data: dict[str, Any], short: dict[str, Any] | None = None
+    ) -> None:
         """To the journal, then to the service.
 
-        A full disk must not keep the keeper from its work: the service is told all the same.
+        A disk that fails must not keep the keeper from its work: the service is told all the same, and the entry is
+        owed until the disk has it. One that is full may still have room for ``short`` in the place of ``data``.
         """
-        try:
-            entry = self.journal.append(event, actor, reason, data)
-        except OSError as error:
-            _log_trouble(f"the journal could not be written: {error}")
-            self.journal.seq += 1
-            entry = {"seq": self.journal.seq, "at": run_folder.now_text(), "event": event, "actor": actor}
-            entry |= {"reason": reason, "data": data}
-        self.last_entry = entry
+        entry = self.journal.add(event, actor, reason, data)
+        error = self._write_owed()
+        if error is not None and error.errno in run_folder.FULL and short is not None:
+            shorter = self.journal.amend(short)
+            if self._write_owed() is None:
+                entry = shorter
+            else:
+                self.journal.amend(data)
+        if self.journal.is_behind:
+            self._after("owed", OWED_EVERY, self._pay)
+        else:
+            self.last_entry = entry
         if event == "started":
             failpoints.reach("keeper.start.recorded")
         self.link.send(encode("entry", entry=entry))
+
+    def _write_owed(self) -> OSError | None:
+        """Write the journal entries that are owed; what kept the disk from taking them, or None."""
+        error = self._settle_journal()
+        if isinstance(error, FileNotFoundError) and not self.over:  # then it might be the service that removed it
+            self._look_after_folder()
+            error = self._settle_journal()
+        if error is not None and "owed" not in self.timers:
+            _log_trouble(f"the journal could not be written, and is tried again until it can: {error}")
+        return error
+
+    def _settle_journal(self) -> OSError | None:
+        try:
+            self.journal.settle()
+        except OSError as error:
+            return error
+        return None
+
+    def _pay(self) -> None:
+        """Try again what the disk did not take, as long as it takes: an end that only this process knows must not be
+        lost with it."""
+        self._after("owed", OWED_EVERY, self._pay)
+        if not self._owes():
+            return
+        last = self.journal.owed[-1]
+        self._look_after_folder()
+        if self._write_owed() is None:
+            del self.timers["owed"]
+            self.last_entry = last
+            if self.over and not self.left:
+                self._reap_child()
+
+    def _look_after_folder(self) -> None:
+        """Put back what somebody has removed or replaced of the run folder: a service that comes anew would not find
+        the process without it."""
+        folder = self.launch["folder"]
+        try:
+            if not run_folder.is_held(folder, self.lock_fd):
+                self._restore_folder(folder)
+            self.journal.restore()
+        except OSError as error:
+            _log_trouble(f"the run folder can't be restored: {error}")
+
+    def _restore_folder(self, folder: str) -> None:
+        run_folder.restore(folder, {key: self.launch[key] for key in self.launch.keys() - _NOT_OF_SPEC})
+        lock_fd = run_folder.reclaim(folder)
+        if lock_fd is not None:
+            os.close(self.lock_fd)
+            self.lock_fd = lock_fd
+        _open_keeper_log(folder)
+        _log_trouble("the run folder was removed or replaced by somebody; it was made again")
 
     # --- output -------------------------------------------------------------------------------------------------------
 
@@ -368,6 +571,8 @@ class Keeper:
             return
         if kind == "outcome":
             self.outcome |= message
+            self.returned_at = monotonic()
+            self._after("returned", RETURN_GRACE, self._judge)
         elif kind == "progress":
             self.progress = message
             self.link.offer(encode("progress", progress=message))
@@ -375,29 +580,34 @@ class Keeper:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _on_exit(self, fd: int) -> None:
-        if self.over:
-            return
+        self._free_descriptors()  # nothing of what follows may fail for want of one
         # Should anything below fail, it is tried again: an exit that was seen and not recorded would never be.
         self._after("exit", 0.5, lambda: self._on_exit(-1))
-        ended = self._peek_exit()
-        failpoints.reach("keeper.exit.seen")
         if fd >= 0:
             self._unwatch(fd)
+        if not self.over:
+            self._record_exit()
+        if not self.left:
+            self._reap_child()
+        failpoints.reach("keeper.exit.reaped")
+        self._hint()
+        self.timers = {name: timer for name, timer in self.timers.items() if name in _AFTER_EXIT}
+        if self.left:
+            self._after("sweep", 0.0, self._begin_sweep)
+
+    def _record_exit(self) -> None:
+        ended = self._peek_exit()
+        failpoints.reach("keeper.exit.seen")
         duration = monotonic() - self.began
         self._drain_output()
         if self.channel.fileno() in self.handlers:
             self._on_channel(self.channel.fileno())
-        left = leftovers(self.pid)
+        self.left = leftovers(self.pid)
         failpoints.reach("keeper.exit.drained")
-        self._record("stopped", KEEPER, None, self._exit_facts(ended, duration, len(left)))
+        facts = self._exit_facts(ended, duration, len(self.left))
+        self._record("stopped", KEEPER, None, facts, _shortened(facts))
         self.over = True
         failpoints.reach("keeper.exit.recorded")
-        self._reap(self.pid)
-        failpoints.reach("keeper.exit.reaped")
-        self._hint()
-        self.timers.clear()
-        if left:
-            self._begin_sweep()
 
     def _peek_exit(self) -> posix.Exit | None:
         try:
@@ -409,11 +619,11 @@ class Keeper:
 
     def _forkserver_exit(self) -> posix.Exit | None:
         waiter = poll()
-        waiter.register(self.child.sentinel, POLLIN | POLLHUP)
+        waiter.register(self.child.process.sentinel, POLLIN | POLLHUP)
         waiter.poll(2000)
-        os.set_blocking(self.child.sentinel, False)
+        os.set_blocking(self.child.process.sentinel, False)
         try:
-            told = os.read(self.child.sentinel, 8)
+            told = os.read(self.child.process.sentinel, 8)
         except OSError:
             return None
         if len(told) < 8:
@@ -432,12 +642,33 @@ class Keeper:
             facts["max_rss_bytes"] = max(facts["max_rss_bytes"], int(usage.get("max_rss_bytes", 0)))
             spent = usage.get("user_seconds", 0.0) + usage.get("system_seconds", 0.0) + self.meter.reaped_seconds
             facts["cpu_seconds"] = round(max(facts["cpu_seconds"], spent), 6)
+        if self._was_out_of_memory(ended):
+            facts["oom_killed"] = True
         facts["log_bytes"] = self.log.end
         if self.progress:
             facts["progress"] = self.progress
         if self.log.dropped_bytes:
             facts["log_dropped_bytes"] = self.log.dropped_bytes
         return facts
+
+    def _was_out_of_memory(self, ended: posix.Exit | None) -> bool:
+        """Whether the kernel's killer is to be taken for who sent SIGKILL: nobody did here, and it ended something of
+        this control group while the child lived."""
+        if ended is None or ended.exitcode != -signal.SIGKILL or self.killed_at != inf or self.oom_kills is None:
+            return False
+        return (oom.kills() or 0) > self.oom_kills
+
+    def _reap_child(self) -> None:
+        """Let go of the child, whose end is on the disk and whose number, which is that of its group as well, is no
+        longer needed to end what it has left behind."""
+        if self.pid and not self.journal.is_behind:
+            self.is_reaped = True
+            self._reap(self.pid)
+
+    def _group(self) -> int | None:
+        """The child's process group, as long as nobody else can have its number; under forkserver the server reaps."""
+        is_ours = not self.is_reaped and self.launch["start_method"] != "forkserver"
+        return self.pid if is_ours else None
 
     def _reap(self, pid: int) -> None:
         try:
@@ -446,12 +677,37 @@ class Keeper:
         except ChildProcessError:
             return
 
+    def _judge(self) -> None:
+        """Tell the service when the child's condition is another one than before."""
+        condition = self._condition()
+        if condition != self.condition:
+            self.condition = condition
+            self.link.send(encode("condition", condition=condition))
+
+    def _condition(self) -> str | None:
+        """What keeps the child from what it is expected to do: ``unkillable`` (it lives on after SIGKILL, as in an
+        uninterruptible sleep), ``paused`` (stopped by a signal), ``returned`` (its target is over, and a thread or an
+        exit handler is not), or nothing."""
+        if self.over:
+            return None
+        now = monotonic()
+        if self.killed_at != inf:
+            return "unkillable" if now >= self.killed_at + KILL_GRACE else None
+        if self._is_paused():
+            return "paused"
+        return "returned" if now >= self.returned_at + RETURN_GRACE else None
+
+    def _is_paused(self) -> bool:
+        stat = posix.stat(self.pid)
+        return stat is not None and stat.state == "T"
+
     def _on_sigchld(self, fd: int) -> None:
-        """Reap the orphans that came to us as the subreaper; never the child, whose status is not on the disk yet (it
-        has its own watch)."""
+        """The child was stopped or went on, or an orphan ended that came to us as the subreaper: reap that; never the
+        child, whose status is not on the disk yet (it has its own watch)."""
         os.read(fd, 4096)
+        self._judge()
         for pid in posix.children(os.getpid()):
-            if pid != self.pid or self.over:
+            if pid != self.pid:
                 stat = posix.stat(pid)
                 if stat is not None and stat.state == "Z":
                     self._reap(pid)
@@ -486,19 +742,19 @@ class Keeper:
 
         One that is born while we look is met in the next round; one in an uninterruptible sleep dies when it wakes.
         """
-        left = leftovers(self.pid)
-        if left:
-            signal_each(left, signal.SIGKILL)
+        if leftovers(self.pid):
+            kill_below(self.pid, self._group())
             self._after("sweep", 0.02, self._sweep_kill)
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
     def _on_command(self, message: Message) -> None:
         handler = {"end": self._end, "signal": self._signal, "watch": self._watch_log}.get(message["type"])
-        if handler is None:
-            return
         try:
-            handler(message)
+            if handler is not None:
+                handler(message)
+            elif "request" in message:  # of a newer service, which waits for an answer
+                raise ValueError(f"this keeper does not know {message['type']!r}")
         except (KeyError, TypeError, ValueError, OSError) as error:
             self.link.send(encode("refused", request=message.get("request"), error=f"{type(error).__name__}: {error}"))
 
@@ -528,6 +784,8 @@ class Keeper:
     def _stop(self, grace: float | None, tree: bool) -> None:
         """The poison pill, then SIGTERM after the grace, then SIGKILL after another."""
         grace = self.launch["grace"] if grace is None else grace
+        if self._is_paused():
+            self._signal_tree(signal.SIGCONT)  # else it could not even learn that it is asked
         self._swallow_pill()
         self._escalate_after("term", grace, lambda: self._escalate_term(grace))
 
@@ -590,16 +848,27 @@ class Keeper:
         if tree:
             self._signal_tree(number)
         else:
-            send(self.pidfd, number)
+            self._signal_child(number)
 
     def _signal_tree(self, number: signal.Signals) -> None:
+        self._signal_child(number)
+        if number == signal.SIGKILL:
+            kill_below(self.pid, self._group())
+        else:
+            signal_each(leftovers(self.pid), number)
+
+    def _signal_child(self, number: signal.Signals) -> None:
+        if number == signal.SIGKILL and self.killed_at == inf:
+            self.killed_at = monotonic()
+            self._after("unkillable", KILL_GRACE, self._judge)
         send(self.pidfd, number)
-        signal_each(leftovers(self.pid), number)
 
     # --- usage --------------------------------------------------------------------------------------------------------
 
     def _sample(self) -> None:
         """Measure the tree; seldom while nothing happens, so that hundreds of idle processes cost next to nothing."""
+        self._look_after_folder()
+        self._judge()  # also of a child that is not ours, see `_peek_exit`: its stops are not told to us
         changed = self._measure()
         longest = SAMPLE_WATCHED_MAX if self.watched else SAMPLE_MAX
         self.sample_every = SAMPLE_MIN if changed else min(self.sample_every * 2, longest)
@@ -620,6 +889,12 @@ class Keeper:
         self.timers.pop("abandoned", None)
         self._watch(self.link.fileno(), self._on_service)
         self.watched = False
+        self._greet(self.last_entry)
+        # What the journal does not have: the service would look there in vain.
+        for entry in self.journal.owed:
+            self.link.send(encode("entry", entry=entry))
+
+    def _greet(self, last_entry: run_folder.Entry | None) -> None:
         self.link.send(
             encode(
                 "hello",
@@ -627,11 +902,12 @@ class Keeper:
                 id=self.launch["id"],
                 keeper_pid=os.getpid(),
                 pid=self.pid,
-                journal_seq=self.journal.seq,
-                last_entry=self.last_entry,
+                journal_seq=last_entry["seq"] if last_entry else 0,
+                last_entry=last_entry,
                 log_end=self.log.end,
                 progress=self.progress,
                 sample=self.meter.sample,
+                condition=self.condition,
             )
         )
 
@@ -655,11 +931,11 @@ class Keeper:
 
         The folder is the truth meanwhile.
         """
-        if self.over:
+        if self.over and not self.journal.is_behind:
             return
         spread = os.getpid() % 16 / 64  # keepers must not all come in the same millisecond
         self._after("reconnect", RECONNECT_EVERY + spread, self._connect)
-        if self.launch["daemon"] and "abandoned" not in self.timers:
+        if self.launch["daemon"] and not self.over and "abandoned" not in self.timers:
             self._after("abandoned", DAEMON_GRACE, self._abandoned)
 
     def _abandoned(self) -> None:

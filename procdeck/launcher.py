@@ -28,9 +28,10 @@ from multiprocessing import popen_fork as _popen_fork
 from multiprocessing import util as _util
 from select import POLLIN, poll
 from time import monotonic
+from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-from procdeck import failpoints, posix, registry, schema
+from procdeck import failpoints, oom, posix, registry, schema
 from procdeck.child import line_buffer_stdio
 from procdeck.forking import fork_bare, note_hooks
 from procdeck.keeper import keep
@@ -58,6 +59,7 @@ class Launcher:
         self.config = config
         self.keepers: dict[int, str | None] = {}
         self.files: set[str] = set()
+        self.codes: dict[str, str | None] = {}  # fingerprints of the modules that are imported here
         self.own_fds = [link.fileno()]
         self.spare: Spare | None = None
 
@@ -93,6 +95,8 @@ class Launcher:
             return [_broken(name, error)]
         for entry in entries:
             entry["preloaded"] = preload
+            if preload:
+                self.codes[name] = entry["fingerprint"]
             if trial["threads"]:
                 entry["warnings"] = [*entry.get("warnings", ()), THREADS.format(count=trial["threads"])]
         return entries
@@ -134,6 +138,8 @@ class Launcher:
 
     def _launch(self, spec: dict[str, Any]) -> None:
         """Hand the launch to the keeper that waits for one, then fork the next."""
+        if spec["start_method"] == "fork":  # under the others the child imports the module anew, as it is then
+            spec["code"] = self.codes.get(spec["target"].partition(":")[0])
         try:
             failpoints.reach("launcher.launch.taken")
             pid = self._hand_over(encode("launch", spec=spec))
@@ -251,11 +257,13 @@ def _trial(name: str, write: int) -> NoReturn:
     A group of its own, so that all it started can be ended with it.
     """
     os.setpgid(0, 0)
+    _offer_to_oom_killer()
     try:
         answer: dict[str, Any]
         try:
             module = importlib.import_module(name)
-            entries = registry.collect(module)
+            code = _fingerprint(module)
+            entries = [{**entry, "fingerprint": code} for entry in registry.collect(module)]
             answer = {"entries": entries, "threads": threads_after_fork() - 1, "files": sorted(_own_files())}
         except Exception:
             answer = {"error": _import_traceback(), "files": sorted(_own_files())}
@@ -267,6 +275,27 @@ def _trial(name: str, write: int) -> NoReturn:
         # SystemExit ends here too: the empty answer tells of it. Threads that the module left behind are not waited
         # for.
         os._exit(0 if sys.exc_info()[0] is None else 1)
+
+
+def _offer_to_oom_killer() -> None:
+    """Should the import eat all memory, it is this process that the kernel ends, and nobody else's (proc(5))."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def _fingerprint(module: ModuleType) -> str | None:
+    """SHA-256 of the file that ``module`` was imported from, in hexadecimal; None when it has none.
+
+    Should the file be changed between import and this, the change is noticed all the same: the service compares its
+    time with that of this launcher's start.
+    """
+    import hashlib  # only ever in the throw-away process: it loads OpenSSL, which the forked ones shall not carry
+
+    try:
+        with open(str(module.__file__), "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except (AttributeError, OSError):
+        return None
 
 
 def _import_traceback() -> str:
@@ -347,6 +376,7 @@ def _broken(name: str, error: str) -> dict[str, Any]:
         "preloaded": False,
         "error": error,
         "source": None,
+        "fingerprint": None,
         "warnings": [last],
     }
 
@@ -380,6 +410,7 @@ def main() -> NoReturn:
     sys.path[:0] = config["path"]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(config["open_files"], hard), hard))
+    oom.set_score(config["oom_score"])
     posix.set_process_name("procdeck-launch")
     line_buffer_stdio()  # here, and not in each child: what is there already costs them nothing
     code = 1

@@ -24,7 +24,10 @@ class ServiceLink:
 
     def connect(self) -> bool:
         """Try once; whether it worked."""
-        link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        except OSError:  # no descriptor left
+            return False
         link.setblocking(False)
         try:
             connect_unix(link, self._path)
@@ -38,6 +41,11 @@ class ServiceLink:
         """The descriptor of the open connection."""
         assert self._socket is not None
         return self._socket.fileno()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._socket is not None
 
     @property
     def is_behind(self) -> bool:

@@ -28,7 +28,8 @@ class LogWriter:
 
     ``end`` is the offset behind the last record, ``dropped_bytes`` what the child wrote and no disk took. A failed
     write never raises: the child must not be blocked or killed by a full disk, so what can't be written is counted, and
-    the next record that can be written is preceded by one that says so.
+    the next record that can be written is preceded by one that says so. The same holds for what somebody else removes:
+    a segment that was unlinked, replaced, cut or written to is left, and another begun at the same offset.
     """
 
     def __init__(self, folder: str, budget: int) -> None:
@@ -40,7 +41,10 @@ class LogWriter:
         self._second = -1
         self._second_text = ""
         self._unreported = 0
+        self._removed = 0  # bytes of segments, not reported yet
         self._fd = -1
+        self._path = ""
+        self._file = (0, 0)
         self._first = 0
         self.end = 0
         self.dropped_bytes = 0
@@ -89,29 +93,65 @@ class LogWriter:
         return b"%s.%06dZ %s %s " % (self._second_text.encode(), nanoseconds // 1000, stream.encode(), tag)
 
     def _write(self, records: bytes) -> None:
-        note = b""
-        if self._unreported:
-            text = f"[procdeck: {self._unreported} bytes of output could not be written]\n"
-            note = self._prefix("stderr", b"F") + text.encode()
-            records = note + records
+        note, written = b"", 0
         try:
             failpoints.reach("log.write.before")
+            if self._fd >= 0 and (changed := self._foreign_change()):
+                self._leave_segment(changed)
+            note = self._notes()
+            records = note + records
             if self._fd < 0 or self.end - self._first >= self._segment_bytes:
                 self._rotate()
+            # Where the disk is slow this waits for it, and what the child writes meanwhile stays in its pipe. That is
+            # the bound: it goes on until the pipe is full (64 KiB, pipe(7)), and then waits with us. To take more off
+            # it would be to keep it in memory without end, or to lose what a disk that is only slow would have taken.
             written = os.write(self._fd, records)
         except OSError:
-            written = 0
+            pass
         if written < len(records):
             written = self._undo_partial(records, written)
             self._count_lost(len(note), records, written)
         else:
-            self._unreported = 0
+            self._unreported = self._removed = 0
         self.end += written
+
+    def _notes(self) -> bytes:
+        """Records that tell what is missing before what follows them."""
+        texts = []
+        if self._removed:
+            texts.append(f"[procdeck: {self._removed} bytes of this log were removed or changed by somebody else]\n")
+        if self._unreported:
+            texts.append(f"[procdeck: {self._unreported} bytes of output could not be written]\n")
+        return b"".join(self._prefix("stderr", b"F") + text.encode() for text in texts)
+
+    def _foreign_change(self) -> int | None:
+        """How many bytes of the segment that is written to somebody else has removed or added; None when nothing was
+        done to it. Looked for before each write: one call of the kernel, next to one that copies up to 64 KiB."""
+        size = self.end - self._first
+        try:
+            found = os.lstat(self._path)
+        except FileNotFoundError:
+            return size
+        if (found.st_dev, found.st_ino) != self._file:
+            return size
+        return abs(found.st_size - size) or None
+
+    def _leave_segment(self, changed: int) -> None:
+        size = self.end - self._first
+        try:
+            if os.fstat(self._fd).st_size > size:  # what was added would cover the offsets of what follows
+                os.ftruncate(self._fd, size)
+        except OSError:
+            pass
+        os.close(self._fd)
+        self._fd = -1
+        self._segments.append(self._first)
+        self._removed += changed
 
     def _count_lost(self, note: int, records: bytes, written: int) -> None:
         """Count the text of the records that were not written; the note in front of them is no output."""
         if written >= note:
-            self._unreported = 0
+            self._unreported = self._removed = 0
         lost = len(text_of(Chunk(0, 0, records[max(note, records.rfind(b"\n", 0, written) + 1) :])))
         self._unreported += lost
         self.dropped_bytes += lost
@@ -128,13 +168,26 @@ class LogWriter:
     def _rotate(self) -> None:
         failpoints.reach("log.rotate.before")
         path = f"{self._folder}/{self.end:020d}.log"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = self._new_segment(path)
         if self._fd >= 0:
             os.close(self._fd)
             self._segments.append(self._first)
-        self._fd, self._first = fd, self.end
+        found = os.fstat(fd)
+        self._fd, self._first, self._path, self._file = fd, self.end, path, (found.st_dev, found.st_ino)
         while self._segments and self.end - self._segments[0] > self._budget - self._segment_bytes:
-            os.unlink(f"{self._folder}/{self._segments.pop(0):020d}.log")
+            _remove(f"{self._folder}/{self._segments.pop(0):020d}.log")
+
+    def _new_segment(self, path: str) -> int:
+        """Open a file that is new, whatever somebody has put where it belongs."""
+        if not _is_folder(self._folder):
+            _remove(self._folder)  # a link, which would lead us elsewhere
+            os.mkdir(self._folder, 0o700)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o600)
+        except FileExistsError:
+            _remove(path)
+            return os.open(path, flags, 0o600)
 
     def close(self) -> None:
         """Append what is unfinished and close the segment."""
@@ -142,6 +195,21 @@ class LogWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _is_folder(path: str) -> bool:
+    """Whether it is one itself, and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return  # gone already: the budget of the whole service takes segments, too
 
 
 class Record(NamedTuple):
@@ -168,6 +236,8 @@ class Chunk:
 
 def segments(folder: str) -> list[tuple[int, int]]:
     """(first offset, size) of each segment, oldest first; empty when nothing was written."""
+    if not _is_folder(folder):
+        return []  # nothing yet, or a link that somebody has put there: it must not lead a reader elsewhere
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
@@ -271,9 +341,20 @@ def parse(chunk: Chunk) -> Iterator[Record]:
     offset = chunk.start
     for line in chunk.data.split(b"\n")[:-1]:
         end = offset + len(line) + 1
-        time, stream, tag, text = line.split(b" ", 3)
-        yield Record(offset, end, time.decode(), stream.decode(), tag == b"P", text.decode(errors="replace"))
+        time, stream, tag, text = _fields(line)
+        yield Record(
+            offset, end, time.decode(errors="replace"), stream.decode(), tag == b"P", text.decode(errors="replace")
+        )
         offset = end
+
+
+def _fields(line: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Time, stream, tag and text of a record. A line that is none, because somebody has written into the file, is shown
+    as it is, at the beginning of time."""
+    fields = line.split(b" ", 3)
+    if len(fields) == 4 and fields[1] in (b"stdout", b"stderr") and fields[2] in (b"F", b"P"):
+        return fields[0], fields[1], fields[2], fields[3]
+    return b"1970-01-01T00:00:00.000000Z", b"stderr", b"F", line
 
 
 def text_of(chunk: Chunk, stream: str | None = None) -> bytes:
@@ -282,7 +363,7 @@ def text_of(chunk: Chunk, stream: str | None = None) -> bytes:
     wanted = stream.encode() if stream else None
     pieces = []
     for line in chunk.data.split(b"\n")[:-1]:
-        _, name, tag, text = line.split(b" ", 3)
+        _, name, tag, text = _fields(line)
         if wanted is None or name == wanted:
             pieces.append(text if tag == b"P" else text + b"\n")
     return b"".join(pieces)

@@ -39,6 +39,17 @@ def prctl(option: int, value: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+_FALLOC_FL_KEEP_SIZE = 1
+_fallocate = _libc.fallocate64 if hasattr(_libc, "fallocate64") else _libc.fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+def reserve(fd: int, offset: int, size: int) -> bool:
+    """Have the file system keep room for ``size`` bytes from ``offset`` on, the file staying as long as it is; False
+    when it has none or can't promise any (fallocate(2))."""
+    return bool(_fallocate(fd, _FALLOC_FL_KEEP_SIZE, offset, size) == 0)
+
+
 def set_process_name(name: str) -> None:
     """What `ps -o comm` and `top` show of this process: the first 15 bytes of ``name`` (proc_pid_comm(5))."""
     fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)

@@ -1,9 +1,15 @@
 """Messages between service, launcher and keeper: JSON objects, each behind its length.
 
 A frame is four bytes of length (big endian) and as many bytes of UTF-8 JSON: an object whose ``type`` says what it is.
-Nothing here touches a socket: `encode` gives bytes, `Decoder.feed` takes bytes. Unknown fields and types are ignored,
-so that a keeper and a service one version apart understand each other; the first message of every connection carries
-`VERSION`.
+Nothing here touches a socket: `encode` gives bytes, `Decoder.feed` takes bytes.
+
+A keeper lives as long as its process and so meets services of other releases, newer and older ones. The first message
+of every connection carries its `VERSION`, which is raised when a message changes its meaning or the other side can no
+longer do without a new one. What may be ignored is added without raising it: unknown fields and types of messages are
+ignored on both sides, as are unknown fields of ``spec.json`` and of journal entries; an unknown event of a journal is a
+note. So peers of the same version, or of versions one apart, `understand` each other. Those further apart do not talk:
+the service reads the process's run folder, which tells all but measurements, and says that it can't command it. The
+connection is kept, for its end would say that the service is gone. In no case is a process lost or ended over it.
 
 =================== =================== ==========================================================================
 direction           type                fields
@@ -15,9 +21,11 @@ service → launcher  ``launch``          spec: the launch, with folder and sock
 launcher → service  ``forked``          id, keeper_pid
 launcher → service  ``not_forked``      id, error
 launcher → service  ``keeper_exited``   id, keeper_pid, status
-keeper → service    ``hello``           version, id, keeper_pid, pid, journal_seq, last_entry, log_end, progress, sample
+keeper → service    ``hello``           version, id, keeper_pid, pid, journal_seq, last_entry, log_end, progress,
+                                        sample, condition
 keeper → service    ``entry``           entry: one line of the journal, after it reached the disk
 keeper → service    ``sample``          sample: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes, threads
+keeper → service    ``condition``       condition: paused, unkillable, returned, or null (see `procdeck.keeper`)
 keeper → service    ``progress``        progress: fraction (0 to 1), message
 keeper → service    ``log``             end: offset behind the last byte of the log
 keeper → service    ``refused``         request, error: a command that could not be carried out
@@ -54,6 +62,11 @@ def dump_json(value: Any) -> bytes:
 def load_json(text: bytes) -> Any:
     """What a JSON text holds. Raises ValueError, RecursionError."""
     return _decode(text.decode())
+
+
+def understands(version: object) -> bool:
+    """Whether a peer of this version, as its first message has it, can be talked to."""
+    return isinstance(version, int) and abs(version - VERSION) <= 1
 
 
 class ProtocolError(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -56,17 +57,70 @@ def leftovers(child: int) -> list[int]:
 
 def signal_each(pids: list[int], number: signal.Signals) -> None:
     """To descendants that are not our children: another may reap one and its number may come back, so each is held by a
-    pidfd first and asked again."""
-    for pid in pids:
+    pidfd first and looked for again."""
+    for start in range(0, len(pids), HELD_AT_ONCE):
+        held = {pid: fd for pid in pids[start : start + HELD_AT_ONCE] if (fd := _open_pidfd(pid)) is not None}
         try:
-            fd = os.pidfd_open(pid)
-        except OSError:
-            continue
-        try:
-            if pid in posix.descendants(os.getpid()):
-                send(fd, number)
+            below = set(posix.descendants(os.getpid()))
+            for pid in held.keys() & below:
+                send(held[pid], number)
         finally:
-            os.close(fd)
+            for fd in held.values():
+                os.close(fd)
+
+
+HELD_AT_ONCE = 100
+"""Descriptors that signalling takes at most; for each so many the tree is walked once more."""
+
+
+def _open_pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def kill_below(child: int, group: int | None) -> None:
+    """SIGKILL to all that `leftovers` gives, each stopped before the first is killed.
+
+    What forks without end takes the place of every one that is killed before it, and leaves us no time to look for it:
+    killing alone never comes to an end. One that is stopped forks no more, and keeps its place. ``group`` is the
+    process group of a child that is not reaped yet (so that nobody else can have the number): one call stops all of it.
+    """
+    if group is not None:
+        with suppress(OSError):  # it has no group of its own yet, or has changed its user
+            os.killpg(group, signal.SIGSTOP)
+    stopped: set[int] = set()
+    deadline = monotonic() + STOP_WITHIN
+    while _stop_below(child, stopped) and monotonic() < deadline:
+        continue
+    signal_each(leftovers(child), signal.SIGKILL)
+
+
+STOP_WITHIN = 5.0
+"""Seconds after which the killing begins, whoever still forks; it is then repeated."""
+
+
+def _stop_below(child: int, stopped: set[int]) -> bool:
+    """SIGSTOP to every living descendant but ``child`` and helpers that is not in ``stopped``, and note it there;
+    whether there were any. From the top down: whoever is stopped has got all its children, see copy_process() in the
+    kernel, which gives up when a signal waits."""
+    ours = {os.getpid()}
+    fresh = False
+    below = posix.children(os.getpid())
+    for pid in below:  # grows while it is walked
+        if pid not in stopped and pid != child and not _is_helper(pid):
+            fd = _open_pidfd(pid)
+            stat = posix.stat(pid)
+            if fd is not None:
+                if stat is not None and stat.parent in ours and stat.state not in "ZX":
+                    send(fd, signal.SIGSTOP)
+                    stopped.add(pid)
+                    fresh = True
+                os.close(fd)
+        ours.add(pid)
+        below += posix.children(pid)
+    return fresh
 
 
 def send(pidfd: int, number: signal.Signals) -> None:

@@ -57,7 +57,7 @@ class Run:
     @property
     def journal(self) -> list[run_folder.Entry]:
         """The journal as it is on disk."""
-        return run_folder.read_journal(str(self.folder))
+        return run_folder.read_journal(str(self.folder)).entries
 
     @property
     def events(self) -> list[str]:
@@ -151,7 +151,7 @@ class Runtime:
         self.socket_path = folder / "service.sock"
         self.modules = list(modules)
         self.config = {"path": [str(part) for part in path], "modules": self.modules, "preload": True}
-        self.config |= {"import_timeout": 10.0, "open_files": 1024} | config
+        self.config |= {"import_timeout": 10.0, "open_files": 1024, "oom_score": 0} | config
         self.runs: dict[str, Run] = {}
         self.entries: list[dict[str, Any]] = []
         self.hello: Message = {}

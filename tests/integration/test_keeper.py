@@ -791,6 +791,7 @@ def test_what_can_t_be_journalled_is_not_begun_and_the_keeper_s_log_has_why(runt
     run.wait(lambda: run.keeper_status is not None, "the keeper did not end")
     assert run.keeper_status != 0
     assert "IsADirectoryError" in run.keeper_log
+    assert [entry["event"] for entry in run.entries] == ["not_started"]  # the service is told all the same
     assert not (tmp_path / "count").exists()
 
 

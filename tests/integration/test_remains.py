@@ -1,6 +1,7 @@
 """Ending what is left of a process whose keeper was killed, and nobody else."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -99,6 +100,29 @@ def test_a_session_whose_number_was_given_again_is_a_stranger_s(folder: Path, st
     assert stat is not None
     assert end_remains(Marks(PROCESS_ID, folder, leader, stat.start_ticks - 1)) == 0
     assert is_alive(leader)
+
+
+def test_a_copy_of_the_folder_is_no_leave_to_end_its_processes(folder: Path, tmp_path: Path, stack: ExitStack) -> None:
+    """A backup beside the living original, or in the place of it: variable and session are those of the original."""
+    leader = start(stack, env={"PROCDECK_ID": PROCESS_ID})
+    file = stack.enter_context((folder / run_folder.LOCK).open())
+    forked = start(stack, fds=(file.fileno(),))
+    copy = tmp_path / "copy" / PROCESS_ID
+    shutil.copytree(folder, copy)
+    assert end_remains(marks(copy, leader)) == 0
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)
+    assert end_remains(marks(folder, leader)) == 0
+    assert is_alive(leader)
+    assert is_alive(forked)
+
+
+def test_a_folder_that_was_moved_is_still_the_one(folder: Path, tmp_path: Path, stack: ExitStack) -> None:
+    pid = start(stack, env={"PROCDECK_ID": PROCESS_ID})
+    (tmp_path / "moved").mkdir()
+    moved = folder.rename(tmp_path / "moved" / PROCESS_ID)
+    assert end_remains(marks(moved)) == 1
+    assert not is_alive(pid)
 
 
 def test_one_that_starts_others_while_it_is_ended_is_ended_with_them(folder: Path, stack: ExitStack) -> None:

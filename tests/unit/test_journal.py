@@ -1,7 +1,10 @@
 """The journal: what is on disk is whole, whatever happened while it was written; replaying it is harmless."""
 
 import errno
+import json
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from app import lifecycle
 from app.lifecycle import Process
 from app.supervisor.recovery import event_of_entry
-from procdeck import run_folder
+from procdeck import posix, run_folder
 from procdeck.pristine import os
 from procdeck.run_folder import Entry, Journal, read_journal
 from procdeck.states import State
@@ -36,26 +39,27 @@ def folder(tmp_path: Path) -> str:
 def journal(folder: str) -> Iterator[Journal]:
     journal = Journal(folder)
     yield journal
-    os.close(journal.fd)
+    with suppress(OSError):  # closed by the test
+        os.close(journal.fd)
 
 
 def test_entries_are_numbered_and_come_back(folder: str, journal: Journal) -> None:
     first = journal.append("started", "launcher", None, {"pid": 42, "note": "é\n"})
     second = journal.append("stopped", "keeper", "a reason", {"exitcode": 0})
     assert [first["seq"], second["seq"]] == [1, 2]
-    assert read_journal(folder) == [first, second]
+    assert read_journal(folder) == ([first, second], None)
 
 
 def test_a_journal_has_no_longest_length(folder: str, journal: Journal) -> None:
     for _ in range(18):
-        last = journal.append("asked", "tester", "x" * (1 << 20), {})
-    entries = read_journal(folder)
+        last = journal.append("asked", "tester", "x" * (1 << 20), {"action": "stop"})
+    entries = read_journal(folder).entries
     assert len(entries) == 18
     assert entries[-1] == last
 
 
 def test_there_may_be_none(folder: str) -> None:
-    assert read_journal(folder) == []
+    assert read_journal(folder) == ([], None)
 
 
 def test_an_entry_is_on_the_disk_when_append_returns(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,23 +70,91 @@ def test_an_entry_is_on_the_disk_when_append_returns(journal: Journal, monkeypat
 
 
 def test_a_line_that_is_being_written_does_not_count_yet(folder: str, journal: Journal) -> None:
-    entry = journal.append("started", "launcher", None, {})
-    os.write(journal.fd, b'{"seq":2,"event":"sto')
-    assert read_journal(folder) == [entry]
+    entry = journal.append("started", "launcher", None, {"pid": 42})
+    with path_of(folder).open("ab") as file:
+        file.write(b'{"seq":2,"event":"sto')
+    assert read_journal(folder) == ([entry], None)
 
 
-@pytest.mark.parametrize("line", ["", "nonsense", "[]", "{}", '{"seq":"1","event":"x"}', '{"seq":1}'])
-def test_a_whole_line_that_is_no_entry_is_said(folder: str, line: str) -> None:
-    (Path(folder) / run_folder.JOURNAL).write_text(line + "\n")
-    with pytest.raises(ValueError, match=r"."):
-        read_journal(folder)
+def path_of(folder: str) -> Path:
+    return Path(folder, run_folder.JOURNAL)
 
 
-def short_write(fd: int, data: bytes, write: Callable[[int, bytes], int] = os.write) -> int:
-    return write(fd, data[: len(data) // 2])
+# --- damage ---------------------------------------------------------------------------------------------------------
+
+GOOD = json.dumps(LIFE[0])
 
 
-def no_write(fd: int, data: bytes) -> int:
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "nonsense",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        "\0" * 100,
+        '{"seq":2}',
+        GOOD,
+        GOOD.replace('"seq": 1', '"seq": "2"'),
+        GOOD.replace('"seq": 1', '"seq": true'),
+        GOOD.replace('"seq": 1', '"seq": 2').replace('"pid": 42', '"pid": "42"'),
+        GOOD.replace('"seq": 1', '"seq": 2').replace("2026", "not a time"),
+        GOOD.replace('"seq": 1', '"seq": 2').replace('"reason": null', '"reason": 1'),
+        '{"seq":2,"at":"2026-11-22T12:00:00+00:00","event":"stopped","actor":"keeper","data":{"exitcode":"0"}}',
+        '{"seq":2,"at":"2026-11-22T12:00:00+00:00","event":"asked","actor":"keeper","data":{}}',
+        '{"seq":2,"at":"2026-11-22T12:00:00+00:00","event":"asked","actor":"keeper","data":null}',
+    ],
+)
+def test_what_stands_before_the_first_damaged_line_is_told(folder: str, line: str) -> None:
+    path_of(folder).write_text(f"{GOOD}\n{line}\n{json.dumps(LIFE[1])}\n")
+    entries, damage = read_journal(folder)
+    assert entries == [LIFE[0]]
+    assert damage is not None
+    assert "line 2" in damage
+
+
+@given(st.binary(max_size=200))
+def test_whatever_is_in_the_file_reading_it_raises_nothing(text: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path_of(folder).write_bytes(GOOD.encode() + b"\n" + text)
+        entries, damage = read_journal(folder)
+        assert entries[0] == LIFE[0]
+        assert damage is not None or len(entries) == 1 + text.count(b"\n")
+
+
+def test_a_journal_without_end_is_not_read(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "MAX_JOURNAL_BYTES", 10_000)
+    path_of(folder).write_text(f"{GOOD}\n" + "x" * 1_000_000)
+    entries, damage = read_journal(folder)
+    assert entries == [LIFE[0]]
+    assert damage is not None
+    assert "longer than 10000" in damage
+
+
+def test_what_is_no_file_is_not_read(folder: str, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text(f"{GOOD}\n")
+    makers: list[Callable[[], object]] = [
+        lambda: path_of(folder).symlink_to(elsewhere),
+        lambda: os.mkfifo(path_of(folder)),
+    ]
+    for make in makers:
+        make()
+        assert read_journal(folder) == ([], "the journal is not a file")
+        path_of(folder).unlink()
+    path_of(folder).mkdir()
+    assert read_journal(folder) == ([], "the journal is not a file")
+
+
+# --- a disk that does not take it -----------------------------------------------------------------------------------
+
+
+def short_write(fd: int, data: bytes, offset: int, write: Callable[[int, bytes, int], int] = os.pwrite) -> int:
+    return write(fd, data[: len(data) // 2], offset)
+
+
+def no_write(fd: int, data: bytes, offset: int) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -90,8 +162,8 @@ def no_sync(fd: int) -> None:
     raise OSError(errno.EIO, "Input/output error")
 
 
-@pytest.mark.parametrize(("name", "broken"), [("write", short_write), ("write", no_write), ("fdatasync", no_sync)])
-def test_an_entry_that_could_not_be_written_leaves_nothing_behind(
+@pytest.mark.parametrize(("name", "broken"), [("pwrite", short_write), ("pwrite", no_write), ("fdatasync", no_sync)])
+def test_what_could_not_be_written_is_owed_and_leaves_no_gap(
     folder: str, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str, broken: Any
 ) -> None:
     first = journal.append("started", "launcher", None, {"pid": 42})
@@ -99,9 +171,120 @@ def test_an_entry_that_could_not_be_written_leaves_nothing_behind(
         patch.setattr(os, name, broken)
         with pytest.raises(OSError, match=r"error|space"):
             journal.append("asked", "Bob", None, {"action": "stop"})
-    assert read_journal(folder) == [first]
+        assert journal.is_behind
+    assert read_journal(folder).entries[0] == first
+    assert read_journal(folder).damage is None
+    [owed] = journal.owed
     last = journal.append("stopped", "keeper", None, {"exitcode": 0})
-    assert read_journal(folder) == [first, last]
+    assert read_journal(folder) == ([first, owed, last], None)
+    assert [entry["seq"] for entry in (first, owed, last)] == [1, 2, 3]
+    assert not journal.is_behind
+
+
+def test_a_shorter_entry_takes_the_place_of_one_that_was_half_written(
+    folder: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = journal.append("started", "launcher", None, {"pid": 42})
+    journal.add("stopped", "keeper", None, {"exitcode": 0, "result": "x" * 10_000})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", short_write)
+        with pytest.raises(OSError, match="No space left"):
+            journal.settle()
+    assert read_journal(folder) == ([first], None)
+    last = journal.amend({"exitcode": 0})
+    journal.settle()
+    assert read_journal(folder) == ([first, last], None)
+    journal.reserve()
+    journal.close()
+    assert path_of(folder).read_bytes().count(b"\n") == 2
+
+
+def test_what_a_sync_failed_for_is_written_anew_into_another_file(
+    folder: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second sync of the same file would succeed, with nothing on the disk."""
+    first = journal.append("started", "launcher", None, {"pid": 42})
+    before = path_of(folder).stat().st_ino
+    synced: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", no_sync)
+        with pytest.raises(OSError, match="Input/output"):
+            journal.append("asked", "Bob", None, {"action": "stop"})
+        patch.setattr(os, "fsync", no_sync)
+        with pytest.raises(OSError, match="Input/output"):
+            journal.settle()
+        assert path_of(folder).stat().st_ino == before
+        patch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+        journal.settle()
+    assert path_of(folder).stat().st_ino != before
+    assert synced == [path_of(folder).stat().st_ino, Path(folder).stat().st_ino]
+    assert [entry["seq"] for entry in read_journal(folder).entries] == [1, 2]
+    assert read_journal(folder).entries[0] == first
+    assert os.listdir(folder) == [run_folder.JOURNAL]
+
+
+def test_room_is_kept_ahead_and_given_back(folder: str, journal: Journal) -> None:
+    journal.append("started", "launcher", None, {"pid": 42})
+    taken = path_of(folder).stat().st_blocks
+    journal.reserve()
+    kept = path_of(folder).stat()
+    assert kept.st_blocks * 512 >= run_folder.RESERVE_BYTES
+    assert kept.st_size == len(path_of(folder).read_bytes())
+    journal.close()
+    assert path_of(folder).stat().st_blocks <= max(taken, 8)
+
+
+def test_a_file_system_that_can_t_promise_room_is_no_error(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posix, "reserve", lambda *_: False)
+    journal.append("started", "launcher", None, {"pid": 42})
+    journal.reserve()
+    journal.append("stopped", "keeper", None, {"exitcode": 0})
+
+
+# --- somebody else's hands ------------------------------------------------------------------------------------------
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut_in_the_middle(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+
+
+def replaced(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.write_text("something else\n" * 100)
+
+
+@pytest.mark.parametrize("hand", [removed, cut, linked, replaced])
+def test_a_journal_that_somebody_took_away_is_put_back_with_the_next_entry(
+    folder: str, journal: Journal, hand: Callable[[Path], None]
+) -> None:
+    first = journal.append("started", "launcher", None, {"pid": 42})
+    hand(path_of(folder))
+    last = journal.append("stopped", "keeper", None, {"exitcode": 0})
+    assert read_journal(folder) == ([first, last], None)
+    assert not path_of(folder).is_symlink()
+
+
+@pytest.mark.parametrize("hand", [removed, cut_in_the_middle])
+def test_a_journal_that_somebody_took_away_can_be_put_back_without_an_entry(
+    folder: str, journal: Journal, hand: Callable[[Path], None]
+) -> None:
+    first = journal.append("started", "launcher", None, {"pid": 42})
+    hand(path_of(folder))
+    journal.restore()
+    assert read_journal(folder) == ([first], None)
 
 
 # --- replaying ------------------------------------------------------------------------------------------------------

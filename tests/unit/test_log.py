@@ -4,7 +4,7 @@ import errno
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -283,21 +283,134 @@ def test_a_full_disk_does_not_stop_a_reader(folder: str, monkeypatch: pytest.Mon
 
 
 def test_no_new_segment_can_be_made(folder: str) -> None:
-    """The folder is gone: nothing can be written, and nothing raises."""
-    writer = LogWriter(folder, 1 << 20)
+    """The run folder is gone: nothing can be written, and nothing raises."""
+    writer = LogWriter(f"{folder}/log", 1 << 20)
     shutil.rmtree(folder)
     writer.feed("stdout", b"one\n")
     assert writer.dropped_bytes == 4
     Path(folder).mkdir()
     writer.feed("stdout", b"two\n")
     writer.close()
-    assert text(folder, "stdout") == b"two\n"
+    assert text(f"{folder}/log", "stdout") == b"two\n"
 
 
-def test_a_real_full_disk(tmp_path: Path) -> None:
-    """/dev/full takes nothing at all, as the kernel says it."""
-    (tmp_path / f"{0:020d}.log").symlink_to("/dev/full")
-    writer = LogWriter(str(tmp_path), 1 << 20)
+# --- somebody else's hands ------------------------------------------------------------------------------------------
+
+NOTE = b"[procdeck: %d bytes of this log were removed or changed by somebody else]\n"
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def renamed(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+
+
+def replaced(path: Path) -> None:
+    renamed(path)
+    path.write_bytes(b"")
+
+
+def linked(path: Path) -> None:
+    renamed(path)
+    path.symlink_to("moved")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("hand", [removed, renamed, replaced, linked, cut])
+def test_a_segment_that_somebody_took_away_is_told_of_and_another_begun(
+    folder: str, hand: Callable[[Path], None]
+) -> None:
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"one\n")
+    end = writer.end
+    hand(Path(folder, f"{0:020d}.log"))
+    writer.feed("stdout", b"two\n")
+    writer.feed("stdout", b"three\n")
+    writer.close()
+    assert text(folder, "stdout") == b"two\nthree\n"
+    assert text(folder, "stderr") == NOTE % end
+    assert extent(folder)[1] == writer.end
+    assert read_chunk(folder, end).start == end
+    assert writer.dropped_bytes == 0
+
+
+def test_what_somebody_adds_to_a_segment_is_taken_off(folder: str) -> None:
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"one\n")
+    with Path(folder, f"{0:020d}.log").open("ab") as file:
+        file.write(b"not ours\n")
+    writer.feed("stdout", b"two\n")
+    writer.close()
+    assert text(folder, "stdout") == b"one\ntwo\n"
+    assert text(folder, "stderr") == NOTE % 9
+
+
+def test_a_segment_cut_in_the_middle_keeps_its_whole_records(folder: str) -> None:
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"one\n")
+    writer.feed("stdout", b"two\n")
+    os.truncate(Path(folder, f"{0:020d}.log"), writer.end - 2)
+    writer.feed("stdout", b"three\n")
+    writer.close()
+    assert text(folder, "stdout") == b"one\nthree\n"
+    assert text(folder, "stderr") == NOTE % 2
+
+
+def test_a_log_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    writer = LogWriter(str(folder), 1 << 20)
+    writer.feed("stdout", b"one\n")
+    shutil.rmtree(folder)
+    writer.feed("stdout", b"two\n")
+    writer.close()
+    assert text(str(folder), "stdout") == b"two\n"
+
+
+def test_a_link_in_the_place_of_the_log_folder_leads_nobody_elsewhere(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "log", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"{0:020d}.log").write_bytes(b"a secret\n")
+    folder.symlink_to(elsewhere)
+    assert segments(str(folder)) == []
+    writer = LogWriter(str(folder), 1 << 20)
     writer.feed("stdout", b"one\n")
     writer.close()
-    assert writer.dropped_bytes == 4
+    assert text(str(folder)) == b"one\n"
+    assert (elsewhere / f"{0:020d}.log").read_bytes() == b"a secret\n"
+
+
+def test_a_link_in_the_place_of_a_new_segment_leads_the_writer_nowhere(folder: str, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"not a log")
+    Path(folder, f"{0:020d}.log").symlink_to(elsewhere)
+    write(folder, ("stdout", b"one\n"))
+    assert text(folder) == b"one\n"
+    assert elsewhere.read_bytes() == b"not a log"
+
+
+def test_old_segments_that_are_gone_already_do_not_stop_the_writing(folder: str) -> None:
+    """The budget of all logs together takes the oldest, too."""
+    writer = LogWriter(folder, BUDGET)
+    for number in range(200):
+        writer.feed("stdout", b"%d " % number + b"x" * 3000 + b"\n")
+        for first, _ in segments(folder)[:-1]:
+            Path(folder, f"{first:020d}.log").unlink()
+    writer.close()
+    assert writer.dropped_bytes == 0
+    assert extent(folder)[0] > 0
+    assert text(folder).endswith(b"199 " + b"x" * 3000 + b"\n")
+
+
+def test_lines_that_are_no_records_are_shown_as_they_are(folder: str) -> None:
+    write(folder, ("stdout", b"one\n"))
+    with Path(folder, f"{0:020d}.log").open("r+b") as file:
+        file.write(b"x\ny\n")
+    records = [record for chunk in chunks(folder) for record in parse(chunk)]
+    assert [record.text for record in records[:2]] == ["x", "y"]
+    assert text(folder).startswith(b"x\ny\n")

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -105,6 +106,63 @@ def test_nobody_keeps_it_when_nobody_has_the_lock(folder: str) -> None:
     assert fd is not None
     os.close(fd)
     assert not run_folder.is_kept(folder)
+
+
+def test_the_lock_says_which_file_it_is_and_a_copy_is_another(folder: str, tmp_path: Path) -> None:
+    assert not run_folder.is_original(folder)
+    fd = run_folder.claim(folder)
+    assert fd is not None
+    assert run_folder.is_held(folder, fd)
+    assert run_folder.is_original(folder)
+    copy = str(tmp_path / "copy")
+    shutil.copytree(folder, copy)
+    assert not run_folder.is_original(copy)
+    assert not run_folder.is_held(copy, fd)
+    moved = str(Path(folder).rename(tmp_path / "moved"))
+    assert run_folder.is_original(moved)
+    os.close(fd)
+
+
+def test_a_lock_of_another_boot_or_without_a_word_is_no_proof(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fd = run_folder.claim(folder)
+    assert fd is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(posix, "BOOT_ID", "another")
+        assert not run_folder.is_original(folder)
+    os.ftruncate(fd, 0)
+    assert not run_folder.is_original(folder)
+    os.close(fd)
+
+
+def test_what_was_removed_is_made_again_and_taken_again(folder: str) -> None:
+    before = run_folder.claim(folder)
+    assert before is not None
+    shutil.rmtree(folder)
+    run_folder.restore(folder, SPEC)
+    assert run_folder.read_spec(folder) == SPEC
+    assert not run_folder.is_held(folder, before)
+    after = run_folder.reclaim(folder)
+    assert after is not None
+    assert run_folder.is_held(folder, after)
+    assert run_folder.is_original(folder)
+    run_folder.restore(folder, {})  # what is there stays
+    assert run_folder.read_spec(folder) == SPEC
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["lock", "log", "spec.json"]
+    os.close(before)
+    os.close(after)
+
+
+def test_a_copied_lock_is_replaced_when_its_keeper_takes_the_folder_again(folder: str, tmp_path: Path) -> None:
+    before = run_folder.claim(folder)
+    assert before is not None
+    backup = shutil.copytree(folder, tmp_path / "backup")
+    shutil.rmtree(folder)
+    shutil.copytree(backup, folder)
+    after = run_folder.reclaim(folder)
+    assert after is not None
+    assert run_folder.is_original(folder)
+    os.close(before)
+    os.close(after)
 
 
 def test_settling_harms_nothing(folder: str) -> None:
