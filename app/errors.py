@@ -12,7 +12,7 @@
       Invalid           422
       TooManyRequests   429
       InternalError     500
-      Unavailable       503
+      Unavailable       503  RecordUnavailable
     StartupError             the service can't start: see `app.startup_errors`
 
 Routes raise these and never build an error response themselves. What clients get is a problem detail
@@ -38,6 +38,7 @@ from starlette.types import Scope
 
 from app.answers import HTMLAnswer, JSONAnswer
 from app.startup_errors import BadConfig as BadConfig
+from app.startup_errors import DatabaseDamaged as DatabaseDamaged
 from app.startup_errors import DatabaseTooNew as DatabaseTooNew
 from app.startup_errors import DataFolderInUse as DataFolderInUse
 from app.startup_errors import DataFolderUnusable as DataFolderUnusable
@@ -169,9 +170,25 @@ class Unavailable(AppError):
         super().__init__(detail, headers={"Retry-After": str(math.ceil(retry_after))})
 
 
+class RecordUnavailable(Unavailable):
+    """The database can't be read or written now: locked by another program, full, gone, or being made again. What runs
+    goes on, and what happens to it is kept in the run folders.
+
+    ``is_damage``: this will not pass by itself; the database has to be made again.
+    """
+
+    slug, title = "record-unavailable", "Record unavailable"
+
+    def __init__(self, detail: str, *, is_damage: bool = False, retry_after: float = 2) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.is_damage = is_damage
+
+
 def problem_types() -> tuple[type[AppError], ...]:
     """Every kind of problem that clients can meet, by status: what the page under /docs lists."""
-    return tuple(sorted(_subclasses(AppError), key=lambda kind: (kind.status, kind.slug)))
+    # Those without a name of their own are told as what they are a kind of.
+    kinds = {kind for kind in _subclasses(AppError) if "slug" in vars(kind)}
+    return tuple(sorted(kinds, key=lambda kind: (kind.status, kind.slug)))
 
 
 def _subclasses(kind: type[AppError]) -> set[type[AppError]]:

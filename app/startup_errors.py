@@ -3,7 +3,7 @@
 It is apart from `app.errors` because that imports the web framework, which would be most of what `procdeck ps` takes.
 
     StartupError     the text is for a person, the exit code for a script
-      BadConfig, DataFolderUnusable, DataFolderInUse, PortInUse, DatabaseTooNew
+      BadConfig, DataFolderUnusable, DataFolderInUse, PortInUse, DatabaseTooNew, DatabaseDamaged
 """
 
 import os
@@ -44,3 +44,9 @@ class DatabaseTooNew(StartupError):
     """The database was made by a newer version of the code."""
 
     exit_code = os.EX_DATAERR
+
+
+class DatabaseDamaged(StartupError):
+    """The database's file can't be read as one: it has to be made again from the run folders."""
+
+    exit_code = os.EX_IOERR

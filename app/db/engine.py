@@ -17,10 +17,13 @@ from sqlalchemy import URL, Connection, Engine, column, create_engine, event, in
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
-from app.errors import BadConfig, DatabaseTooNew, StartupError
+from app.db import files
+from app.db.faults import is_damage
+from app.errors import BadConfig, DatabaseDamaged, DatabaseTooNew, StartupError
+from app.file_systems import refuse_network
 from app.resources import resource_dir
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in alembic/versions; a database that is there need not pay 0.3 s for importing alembic."""
 
 READERS = 40
@@ -31,10 +34,6 @@ _BUSY_TIMEOUT = 5000
 
 _OLDEST_SQLITE = (3, 35, 0)
 """The first with RETURNING."""
-
-
-class DatabaseGone(RuntimeError):
-    """The database's file was removed or replaced while it was open: what is written to it now would vanish unseen."""
 
 
 def parse_url(url: str | URL) -> URL:
@@ -94,8 +93,8 @@ def _sqlite(url: URL, options: dict[str, Any], write: bool, foreign_keys: bool) 
         raise StartupError(f"SQLite {sqlite3.sqlite_version} is too old: it must be 3.35 or newer.")
     if write:
         _create_file(sqlite_file(url))
-    # isolation_level None: the driver begins no transactions of its own, which would be deferred ones.
-    engine = create_engine(url, connect_args={"isolation_level": None}, **options)
+    path = sqlite_file(url)
+    engine = create_engine(url, creator=lambda: files.connect(path, write=write), **options)
     pragmas = _writing_pragmas(foreign_keys) if write else _READING_PRAGMAS
 
     @event.listens_for(engine, "connect")
@@ -113,7 +112,7 @@ def _sqlite(url: URL, options: dict[str, Any], write: bool, foreign_keys: bool) 
     return engine
 
 
-_READING_PRAGMAS = (f"busy_timeout={_BUSY_TIMEOUT}", "query_only=ON")
+_READING_PRAGMAS = (f"busy_timeout={_BUSY_TIMEOUT}",)
 
 
 def _writing_pragmas(foreign_keys: bool) -> tuple[str, ...]:
@@ -146,46 +145,55 @@ def _create_file(path: Path) -> None:
             raise StartupError(f"The database {path} is not a file that can be read and written.")
         return
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        files.owner_only(path)
     except OSError as error:
         raise StartupError(f"The database {path} can't be created: {error.strerror}.") from error
 
 
 def file_guard(engine: Engine) -> Callable[[], None]:
-    """A check that the open database is still the file of its name; it raises `DatabaseGone` and costs one stat()."""
+    """A check that the open database is still the files of its name; it raises `app.db.files.DatabaseGone`."""
     if engine.dialect.name != "sqlite":
         return lambda: None
-    path = sqlite_file(engine.url)
-    opened = _identity(path)
-
-    def check() -> None:
-        if opened != _identity(path):
-            raise DatabaseGone(f"The database {path} was removed or replaced while in use; restart the service.")
-
-    return check
+    return files.FileGuard(sqlite_file(engine.url)).check
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def checkpoint(engine: Engine) -> None:
+    """Move what is in the -wal of a SQLite database into the database, and cut it; ``engine`` is the one that writes.
+
+    Waits for nobody: what a reader still needs stays. Raises sqlite3.Error.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    pooled = engine.raw_connection()
     try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+        cursor = pooled.cursor()
+        cursor.execute("PRAGMA busy_timeout=0")
+        try:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.fetchall()
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT}")
+            cursor.close()
+    finally:
+        pooled.close()
 
 
 def upgrade(url: str | URL) -> None:
     """Bring the schema up to date, in one transaction; make it if there is none.
 
-    Raises `DatabaseTooNew` for a revision that this code does not know, `StartupError` when the database can't be used;
-    nothing is modified then.
+    Raises `DatabaseTooNew` for a revision that this code does not know, `DatabaseDamaged` for a file that is none or
+    is broken, `StartupError` when the database can't be used; nothing is modified then.
     """
     parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        refuse_network("the database", sqlite_file(parsed))
     try:
         found = _revision(parsed)
         if found != HEAD:
             _migrate(parsed, found)
     except DBAPIError as error:
+        if is_damage(error):
+            raise DatabaseDamaged(f"The database {sqlite_file(parsed)} is damaged: {error.orig}.") from error
         raise StartupError(f"The database {parsed.render_as_string()} can't be used: {error.orig}") from error
 
 

@@ -14,8 +14,11 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.db.engine import file_guard
+from app.db.engine import checkpoint, file_guard
+from app.db.faults import fault_of
+from app.errors import RecordUnavailable
 from procdeck import failpoints
 
 T = TypeVar("T")
@@ -28,8 +31,8 @@ GROUP = 256
 """Most jobs in one transaction, so that the first of them need not wait for ever."""
 
 
-class WriterClosed(RuntimeError):
-    """The writer takes no more jobs: the service is stopping."""
+class WriterClosed(RecordUnavailable):
+    """The writer takes no more jobs: the service is ending, or makes the database again."""
 
 
 @dataclass(slots=True)
@@ -48,12 +51,14 @@ class Writer:
 
     Each job is all or nothing, and fails alone: its exception goes to its caller. When the transaction as a whole fails
     (locked for longer than the busy timeout, disk full, connection lost), every job in it gets that exception; the
-    writer goes on with the next.
+    writer goes on with the next. A fault of the database is `app.errors.RecordUnavailable`; ``failing`` is the one of
+    the last transaction, None when it went well.
     """
 
     def __init__(self, engine: Engine) -> None:
+        self.failing: RecordUnavailable | None = None
+        self.guard = file_guard(engine)
         self._engine = engine
-        self._guard = file_guard(engine)
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._closed = False
         self._thread = Thread(target=self._work, name="database-writer", daemon=True)
@@ -62,11 +67,16 @@ class Writer:
     async def run(self, job: Job[T]) -> T:
         """The result of ``job``, once it is committed. A caller that is cancelled does not take its job back."""
         if self._closed:
-            raise WriterClosed("the database is closed")
+            raise WriterClosed("The database is closed: the service is ending, or makes it again.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.put(_Work(job, future, loop))
         return await future
+
+    async def checkpoint(self) -> None:
+        """Write the -wal of SQLite back into the database and cut it to nothing, unless a reader needs it: then as much
+        as can be, without waiting. It is done by the connection that writes, and by no other."""
+        await self.run(_checkpointing)
 
     def close(self) -> None:
         """Finish the jobs that were given, and close the connection. Blocks until then; harmless when repeated."""
@@ -92,9 +102,28 @@ class Writer:
             group.append(self._queue.get())
         return group
 
-    def _run(self, group: list[_Work]) -> None:
+    def _run(self, works: list[_Work]) -> None:
+        jobs = [work for work in works if work.job is not _checkpointing]
+        if jobs:
+            self._commit(jobs)
+        if len(jobs) < len(works):
+            self._checkpoint([work for work in works if work.job is _checkpointing])
+        for work in works:
+            if work.error is not None:
+                work.error = fault_of(work.error) or work.error
+        self.failing = next((work.error for work in works if isinstance(work.error, RecordUnavailable)), None)
+
+    def _checkpoint(self, works: list[_Work]) -> None:
         try:
-            self._guard()
+            self.guard()
+            checkpoint(self._engine)
+        except Exception as error:
+            for work in works:
+                work.error = error
+
+    def _commit(self, group: list[_Work]) -> None:
+        try:
+            self.guard()
             failpoints.reach("service.commit.before")
             try:
                 with self._engine.begin() as connection:
@@ -107,6 +136,10 @@ class Writer:
         except Exception as error:
             for work in group:
                 work.error = error
+
+
+def _checkpointing(_connection: Connection) -> None:
+    """Stands for a checkpoint in the queue, told by its identity: one can't be made within a transaction."""
 
 
 class _JobFailed(Exception):
@@ -130,7 +163,11 @@ def _run_apart(group: list[_Work], connection: Connection) -> None:
             work.result = work.job(connection)
         except Exception as error:
             work.error = error
-            savepoint.rollback()  # raises when the database has given up the whole transaction: then all have failed
+            try:
+                savepoint.rollback()
+            except SQLAlchemyError:
+                # The database has given up the whole transaction: then all have failed, and for this reason.
+                raise error from None
         else:
             savepoint.commit()
 

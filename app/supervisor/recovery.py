@@ -3,7 +3,9 @@
 Nothing here does I/O.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +13,7 @@ from app import lifecycle
 from app.lifecycle import Event, Process, Transition
 from app.supervisor.evidence import Evidence
 from procdeck.run_folder import Entry
-from procdeck.states import State
+from procdeck.states import IllegalTransition, State
 
 
 def event_of_entry(entry: Entry) -> Event:
@@ -44,8 +46,9 @@ def process_of_spec(spec: Mapping[str, Any]) -> Process:
 def process_of_folder(spec: Mapping[str, Any], evidence: Evidence) -> tuple[Process, list[Transition]]:
     """The process of a run folder that the record does not know, with its history.
 
-    What neither spec nor journal tell (when it was queued and handed to a launcher) gets the time of its creation.
-    Raises KeyError, ValueError, TypeError, IllegalTransition when the folder's files are not ours.
+    What neither spec nor journal tell (when it was queued and handed to a launcher) gets the time of its creation. An
+    entry that does not fit what was before it changes nothing, as while the service runs. Raises KeyError, ValueError,
+    TypeError when the spec is not ours.
     """
     process = process_of_spec(spec)
     transitions = [lifecycle.created(process)]
@@ -56,7 +59,32 @@ def process_of_folder(spec: Mapping[str, Any], evidence: Evidence) -> tuple[Proc
         if evidence.is_claimed and not (events and events[0].data.get("was") == State.QUEUED):
             requested.append(("starting", lifecycle.SERVICE))
         events[:0] = [Event(kind, process.created_at, actor) for kind, actor in requested]
+    return _applied(process, transitions, events)
+
+
+def remembered(process: Process) -> tuple[Process, list[Transition]]:
+    """A process that is known from memory alone, as when the record and the run folder were both removed while it runs:
+    with as much of a history as its state needs."""
+    again = process_of_spec(process.spec)
+    at = process.started_at or process.created_at
+    started = {"pid": process.pid, **process.detail}
+    asked = {"action": "stop", "actor": lifecycle.SERVICE, **(process.asked or {})}
+    events = [
+        Event("queued", process.created_at, process.requested_by),
+        Event("starting", process.created_at, lifecycle.SERVICE),
+        Event("started", at, lifecycle.SERVICE, "the record and the run folder were removed while it ran", started),
+        Event("asked", at, str(asked["actor"]), asked.get("reason"), asked),
+    ]
+    needed = {State.QUEUED: 1, State.STARTING: 2, State.RUNNING: 3, State.STOPPING: 4}.get(process.state, 0)
+    again, transitions = _applied(again, [lifecycle.created(again)], events[:needed])
+    return replace(again, journal_seq=process.journal_seq), transitions
+
+
+def _applied(
+    process: Process, transitions: list[Transition], events: Iterable[Event]
+) -> tuple[Process, list[Transition]]:
     for event in events:
-        process, transition = lifecycle.apply(process, event)
-        transitions.append(transition)
+        with suppress(IllegalTransition):
+            process, transition = lifecycle.apply(process, event)
+            transitions.append(transition)
     return process, transitions

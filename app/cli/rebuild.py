@@ -1,0 +1,52 @@
+"""`procdeck rebuild`: the record made again from the run folders, without a service."""
+
+import asyncio
+import os
+
+import typer
+
+from app.cli import codes
+from app.cli.command import Cli, add_command
+from app.cli.failure import Failure
+from app.cli.output import note, print_json, say
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    add_command(app, rebuild)
+
+
+def rebuild(cli: Cli) -> None:
+    """Make the record again from the run folders, while no service runs.
+
+    The database that is there is moved aside and kept. Processes are not touched: those that live go on, and the next
+    start of the service adopts them. It does the same by itself when it finds its database damaged.
+    """
+    # Imported here: short commands need none of it.
+    from app.errors import RecordUnavailable
+    from app.server import lock_data_folder
+    from app.supervisor.record import rebuild as make_again
+
+    settings = cli.settings
+    runs = settings.data_dir / "runs"
+    if not runs.is_dir():
+        raise Failure(f"there are no run folders in {settings.data_dir}", codes.REFUSED)
+    lock = lock_data_folder(settings.data_dir)
+    try:
+        rebuilt = asyncio.run(make_again(settings.record_url, runs, "asked for on the command line"))
+        rebuilt.store.close()
+    except (RecordUnavailable, OSError) as error:
+        raise Failure(f"the record can't be made again: {error}", codes.TRY_LATER) from error
+    finally:
+        os.close(lock)
+    imported, kept = rebuilt.imported, rebuilt.renewed.kept
+    if cli.as_json:
+        told = {name: getattr(imported, name) for name in ("taken", "lost", "quarantined", "refused")}
+        print_json({**told, "kept": str(kept) if kept else None})
+        return
+    say(f"{imported.taken} processes were taken into a new record; of {imported.lost} the keeper is dead.")
+    if kept:
+        say(f"The database that was there is kept as {kept}.")
+    for place, reasons in (("moved to quarantine", imported.quarantined), ("left as it is", imported.refused)):
+        for name, why in reasons.items():
+            note(f"{name}: {place}: {why}")
