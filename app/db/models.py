@@ -42,8 +42,13 @@ def _number_key() -> Any:
 
 def _index_if_given(*columns: str, unique: bool = False) -> Index:
     """An index of the rows whose first column is not null."""
-    given = text(f"{columns[0]} IS NOT NULL")
-    return Index(None, *columns, unique=unique, sqlite_where=given, postgresql_where=given)
+    return _index_where(f"{columns[0]} IS NOT NULL", *columns, unique=unique)
+
+
+def _index_where(condition: str, *columns: str, unique: bool = False) -> Index:
+    """An index of the rows for which ``condition`` holds."""
+    where = text(condition)
+    return Index(None, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 _JSON = JSON(none_as_null=True)
@@ -71,6 +76,11 @@ class ProcessRow(SQLModel, table=True):
         Index(None, "target", "number"),
         Index(None, "name", "number"),
         _index_if_given("idempotency_key", unique=True),
+        # For retention, which looks at nothing but what is over and measured: a launch is in none of these.
+        _index_where("disk_bytes IS NULL AND stopped_at IS NOT NULL", "number"),
+        _index_where("disk_bytes IS NOT NULL", "stopped_at", "number"),
+        # With the size, so that counts and sums for each target are read from here alone.
+        _index_where("disk_bytes IS NOT NULL", "target", "stopped_at", "number", "disk_bytes"),
     )
 
     id: str = Field(unique=True, sa_type=_Text)
@@ -103,6 +113,8 @@ class ProcessRow(SQLModel, table=True):
     detail: dict[str, Any] = Field(sa_type=JSON)
     journal_seq: int
     seq: int
+    log_start: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
+    disk_bytes: int | None = Field(sa_type=BigInteger)
     search: str = Field(sa_type=_Text)
     """Name, target and arguments, case-folded; last, since a long one spills over to pages that a list need not see."""
 

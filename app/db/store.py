@@ -5,10 +5,12 @@ connection, for the writer to run: ``await store.writer.run(lambda connection: s
 """
 
 import json
+import sqlite3
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
@@ -27,14 +29,18 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 from starlette.concurrency import run_in_threadpool
 
 import app.db.models  # noqa: F401  the tables
-from app.db.engine import make_engine, upgrade
+from app.db import files
+from app.db.engine import make_engine, parse_url, sqlite_file, upgrade
+from app.db.faults import fault_of
 from app.db.writer import Writer
-from app.errors import Invalid
+from app.errors import BadConfig, DatabaseDamaged, Invalid, RecordUnavailable, StartupError
 from app.lifecycle import PROCESS_FIELDS, Process, Transition
+from app.retention import Candidate, Held, Key
 from procdeck.states import ACTIVE, Outcome, State
 
 _process = SQLModel.metadata.tables["process"]
@@ -51,7 +57,10 @@ _TRANSITION_COLUMNS = [_transition.c[name] for name in _TRANSITION_FIELDS]
 FIXED = frozenset(PROCESS_FIELDS[: PROCESS_FIELDS.index("state")])
 """What a launch is given at its creation and keeps; `save` leaves it alone."""
 
-_CHANGING = tuple(name for name in PROCESS_FIELDS if name not in FIXED)
+MEASURED = frozenset({"disk_bytes"})
+"""What is measured when a process is over, see `save_measured`; `save` leaves it alone."""
+
+_CHANGING = tuple(name for name in PROCESS_FIELDS if name not in FIXED | MEASURED)
 
 
 class Stale(Exception):
@@ -171,9 +180,42 @@ def delete_process(connection: Connection, process_id: str) -> bool:
     return True
 
 
+def keep_counts(connection: Connection, counts: Mapping[str, int]) -> None:
+    """Never give these numbers, nor lower ones, to a ``process`` or an ``event``."""
+    for name, number in counts.items():
+        _keep_count(connection, name, number)
+    connection.info.pop("last_event_id", None)
+
+
+def try_to_write(connection: Connection) -> None:
+    """Write what is there already, to see whether anything can be written."""
+    connection.execute(update(_counter).values(value=_counter.c.value))
+
+
 def _keep_count(connection: Connection, name: str, number: int) -> None:
     lower = (_counter.c.name == name, _counter.c.value < number)
     connection.execute(update(_counter).where(*lower).values(value=number))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run folder takes on the disk, and the offset of the oldest byte of log in it (None without a log)."""
+
+    process_id: str
+    disk_bytes: int
+    log_start: int | None
+
+
+def save_measured(connection: Connection, found: Sequence[Measured]) -> None:
+    """Write what was measured of processes that are over."""
+    for each in found:
+        # What went can't come back: a log without any segment left does not begin at 0 again.
+        start = _process.c.log_start
+        values: dict[str, Any] = {"disk_bytes": each.disk_bytes}
+        if each.log_start is not None:
+            values["log_start"] = case((start > each.log_start, start), else_=each.log_start)
+        is_meant = (_process.c.id == each.process_id, _process.c.stopped_at.is_not(None))
+        connection.execute(update(_process).where(*is_meant).values(values))
 
 
 def searched(process: Process) -> str:
@@ -185,21 +227,131 @@ def searched(process: Process) -> str:
 # --- reads -------------------------------------------------------------------------------------------------------
 
 
-class Store:
-    """The record of all processes. Any number of threads may read at the same time."""
+@dataclass(frozen=True)
+class Renewed:
+    """A database was put in the place of another: ``why``, where that is ``kept`` (None when nothing was left of it),
+    and the highest numbers that can be read in it, by the names of the table `counter`."""
 
-    def __init__(self, engine: Engine, writer: Writer) -> None:
+    why: str
+    kept: Path | None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+class Store:
+    """The record of all processes. Any number of threads may read at the same time.
+
+    Whatever is wrong with the database itself is raised as `app.errors.RecordUnavailable`.
+    """
+
+    def __init__(self, url: str | URL, engine: Engine, writer: Writer) -> None:
+        self._url = url
         self._engine = engine
+        self._damage: str | None = None
+        self._largest = 0
+        self._closed = False
         self.writer = writer
 
     @classmethod
     def open(cls, url: str | URL) -> "Store":
-        """The store at ``url``, its schema brought up to date. Raises `app.errors.StartupError`."""
+        """The store at ``url``, its schema brought up to date. Raises `app.errors.StartupError`: `DatabaseDamaged` for
+        one that has to be made again."""
         upgrade(url)
-        return cls(make_engine(url), Writer(make_engine(url, write=True)))
+        return cls(url, make_engine(url), Writer(make_engine(url, write=True)))
+
+    @classmethod
+    def open_or_renew(cls, url: str | URL) -> tuple["Store", "Renewed | None"]:
+        """`open`, or `renew` in the place of one that is damaged. Raises `app.errors.StartupError`."""
+        try:
+            store = cls.open(url)
+        except DatabaseDamaged as error:
+            return cls.renew(url, str(error))
+        try:
+            store._try_out()
+        except RecordUnavailable as error:
+            store.close()
+            if error.is_damage:
+                return cls.renew(url, error.detail)
+            raise StartupError(error.detail) from error
+        return store, None
+
+    @classmethod
+    def renew(cls, url: str | URL, why: str) -> tuple["Store", "Renewed"]:
+        """An empty store in the place of the one at ``url``, which nobody has open; the files of that are kept.
+
+        Blocks. Raises `app.errors.StartupError`: `BadConfig` when it is not SQLite's.
+        """
+        parsed = parse_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            raise BadConfig("Only a SQLite database can be made again from the run folders; this one is PostgreSQL's.")
+        path = sqlite_file(parsed)
+        try:
+            kept = files.set_aside(path)
+        except OSError as error:
+            raise StartupError(f"The database {path} can't be moved aside: {error.strerror}.") from error
+        counts = files.salvage_counts(kept) if kept else {}
+        try:
+            return cls.open(url), Renewed(why, kept, counts)
+        except StartupError:
+            files.remove(path)  # half a database of ours; the next try begins anew
+            raise
+
+    def discard(self) -> None:
+        """Close, and remove the files: of a database that could not be filled."""
+        self.close()
+        files.remove(sqlite_file(self._engine.url))
+
+    def _try_out(self) -> None:
+        """Read what a start reads. Raises RecordUnavailable."""
+        self.ids()
+        self.active()
+        self.last_number()
+        self.last_event_id()
+
+    def adopt(self, fresh: "Store") -> None:
+        """Go on with the database of ``fresh``, in place of the one that was closed."""
+        self._engine, self.writer = fresh._engine, fresh.writer
+        self._damage, self._largest, self._closed = None, 0, False
+
+    def damage(self) -> str | None:
+        """What a read or a write has met since the database was opened that says that it is damaged for good."""
+        failing = self.writer.failing
+        return self._damage or (str(failing) if failing is not None and failing.is_damage else None)
+
+    @property
+    def url(self) -> str | URL:
+        """Where the database is."""
+        return self._url
+
+    def suspect(self, why: str) -> None:
+        """Take the database for damaged: its content is not what was written to it."""
+        if self.can_be_renewed:
+            self._damage = why
+
+    @property
+    def can_be_renewed(self) -> bool:
+        """Whether the database is a file of ours."""
+        return self._engine.dialect.name == "sqlite"
+
+    def examine(self) -> int:
+        """Look at the files of the database as somebody who comes anew; how many bytes wait in the -wal.
+
+        Blocks, briefly unless the file has shrunk. Raises `app.errors.RecordUnavailable` for one that is damaged.
+        """
+        if not self.can_be_renewed:
+            return 0
+        engine = self._engine
+        path = sqlite_file(engine.url)
+        try:
+            self.writer.guard()
+            size = files.examine(path, self._largest)
+        except (sqlite3.Error, files.DatabaseGone) as error:
+            raise self._fault(error, engine) from error
+        self._largest = max(self._largest, size)
+        return files.size_of(files.companions(path)[1])
 
     def close(self) -> None:
         """Finish what is being written. The writer closes last: whoever does so checkpoints the WAL of SQLite."""
+        self._closed = True
         self._engine.dispose()
         self.writer.close()
 
@@ -233,6 +385,11 @@ class Store:
         query = _EVENTS.where(_transition.c.id > event_id).order_by(_transition.c.id).limit(limit)
         return [_event(row) for row in self._rows(query)]
 
+    def events_of(self, process_id: str, after_seq: int) -> list[RecordedEvent]:
+        """The events of a process behind the one with this ``seq``, in their order."""
+        of_process = (_transition.c.process_id == process_id, _transition.c.seq > after_seq)
+        return [_event(row) for row in self._rows(_EVENTS.where(*of_process).order_by(_transition.c.seq))]
+
     def last_event_id(self) -> int:
         """The number of the newest event, 0 before the first."""
         return self._number(_LAST_EVENT_ID)
@@ -254,6 +411,30 @@ class Store:
         """The highest number ever given to a process, 0 before the first; the next one is this plus 1."""
         return self._number(_LAST_NUMBER)
 
+    def unmeasured(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """(number, id) of processes with numbers greater than ``after`` that are over and were not measured yet."""
+        is_unmeasured = (_process.c.disk_bytes.is_(None), _process.c.stopped_at.is_not(None))
+        query = select(_process.c.number, _process.c.id).where(*is_unmeasured, _process.c.number > after)
+        return [(row[0], row[1]) for row in self._rows(query.order_by(_process.c.number).limit(limit))]
+
+    def held(self, target: str | None = None) -> Held:
+        """How many finished processes there are of each target, or of one, and the bytes they take.
+
+        One read of an index: 0.1 s for a million.
+        """
+        query = select(_process.c.target, func.count(), func.sum(_process.c.disk_bytes)).where(_IS_MEASURED)
+        rows = self._rows(_of_target(query, target).group_by(_process.c.target))
+        return Held({row[0]: row[1] for row in rows}, sum(int(row[2]) for row in rows))
+
+    def finished(self, after: Key | None, limit: int, target: str | None = None) -> list[Candidate]:
+        """The first ``limit`` finished processes behind the place ``after``, oldest first, of all targets or of one."""
+        query = _of_target(select(*_CANDIDATE_COLUMNS).where(_IS_MEASURED), target)
+        if after is not None:
+            query = query.where(after.stopped_at <= _STOPPED_AT)  # what an index can begin with
+            query = query.where(or_(after.stopped_at < _STOPPED_AT, _process.c.number > after.number))
+        rows = self._rows(query.order_by(_STOPPED_AT, _process.c.number).limit(limit))
+        return [Candidate(*row) for row in rows]
+
     def session(self, id_hash: str) -> Sequence[Any] | None:
         """The columns of a session, in the order of the table."""
         rows = self._rows(select(_session).where(_session.c.id_hash == id_hash))
@@ -272,8 +453,31 @@ class Store:
         return number
 
     def _rows(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
-        with self._engine.connect() as connection:
-            return connection.execute(query).all()
+        if self._closed:
+            # A reader that opened the file now would be in the way of whoever makes it again.
+            raise RecordUnavailable("The database is closed: the service is ending, or makes it again.")
+        engine = self._engine
+        try:
+            with engine.connect() as connection:
+                return connection.execute(query).all()
+        except SQLAlchemyError as error:
+            raise self._fault(error, engine) from error
+
+    def _fault(self, error: Exception, engine: Engine) -> Exception:
+        fault = fault_of(error)
+        # What is met in a database that was put aside meanwhile says nothing about the present one.
+        if fault is not None and fault.is_damage and engine is self._engine and not self._closed:
+            self._damage = fault.detail
+        return fault or error
+
+
+_STOPPED_AT = _process.c.stopped_at
+_IS_MEASURED = _process.c.disk_bytes.is_not(None)
+_CANDIDATE_COLUMNS = [_process.c[name] for name in ("id", "number", "name", "target", "stopped_at", "disk_bytes")]
+
+
+def _of_target(query: Select[Any], target: str | None) -> Select[Any]:
+    return query if target is None else query.where(_process.c.target == target)
 
 
 _NOT_OVER = tuple(ACTIVE | {State.CREATED})
