@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,11 @@ import uvicorn
 
 from app.deps import Parts
 from app.errors import DataFolderInUse, DataFolderUnusable, PortInUse
+from app.file_systems import refuse_network
+from app.http_limits import LimitedProtocol, look_at_all, notice_lost_peers
 from app.main import running
 from app.settings import Settings
-from procdeck import posix
+from procdeck import oom, posix
 
 logger = logging.getLogger("procdeck")
 
@@ -33,16 +36,24 @@ connection that is just being closed."""
 SWITCH_SECONDS = 0.0005
 """How long the event loop may keep the interpreter from the database's writer. SQLite lets go of it at every statement,
 so with the default of 5 ms a commit during a burst of launches takes ten times what it needs."""
+THREADS = 40
+"""For what blocks: the default, a few more than there are processors, is soon taken by readers of a slow disk."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server without its signal handling, which would end the process by the signal before the service has
-    let go of its processes."""
+    """uvicorn's server with limits for connections, and without its signal handling, which would end the process by the
+    signal before the service has let go of its processes."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `_run`."""
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if counter % 10 == 0:
+            look_at_all(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
 
 def serve(settings: Settings) -> int:
@@ -55,8 +66,10 @@ def serve(settings: Settings) -> int:
     listener = _listen(settings)
     settings = replace(settings, port=listener.getsockname()[1])
     open_files = _raise_file_limit()
+    oom.protect()
     config = uvicorn.Config(
         _not_yet,
+        http=LimitedProtocol,
         log_config=None,
         access_log=False,  # it would write login codes and whatever else stands in a query
         proxy_headers=False,
@@ -83,6 +96,7 @@ async def _not_yet(scope: object, receive: object, send: object) -> None:
 
 async def _run(settings: Settings, config: uvicorn.Config, listener: socket.socket, open_files: int) -> None:
     hurry = asyncio.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "procdeck"))
     async with running(settings, hurry, open_files) as (app, parts):
         config.app = app
         server = Server(config)
@@ -90,6 +104,11 @@ async def _run(settings: Settings, config: uvicorn.Config, listener: socket.sock
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again and again
         _announce(settings, parts)
+
+        async def renewed() -> None:
+            _print_login(settings, parts)
+
+        parts.supervisor.record.when_renewed(renewed)
         await server.serve(sockets=[listener])
         # However the server came to its end: no stream and no launch outlives it.
         parts.supervisor.stop_launching()
@@ -118,7 +137,11 @@ def _announce(settings: Settings, parts: Parts) -> None:
     print(f"Procdeck serves on {settings.url}; its data is in {settings.data_dir}")
     if settings.no_auth:
         print("Anybody on this machine may do everything: --no-auth is on.")
-    else:
+    _print_login(settings, parts)
+
+
+def _print_login(settings: Settings, parts: Parts) -> None:
+    if not settings.no_auth:
         print(f"Log in, once, within ten minutes: {parts.auth.login_link(settings.url)}")
     sys.stdout.flush()
 
@@ -126,8 +149,10 @@ def _announce(settings: Settings, parts: Parts) -> None:
 def lock_data_folder(data_dir: Path) -> int:
     """Make the data folder if needed and take it for this process; the descriptor that holds the lock.
 
-    Raises DataFolderInUse when another service has it, DataFolderUnusable when it can't be made or written.
+    Raises DataFolderInUse when another service has it, DataFolderUnusable when it can't be made or written, or is on a
+    network file system.
     """
+    refuse_network("the data folder", data_dir)
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if data_dir.stat().st_mode & 0o077:
@@ -153,6 +178,7 @@ def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    notice_lost_peers(listener)
     try:
         listener.bind((settings.host.strip("[]"), settings.port))
         listener.listen(BACKLOG)  # now: an address that is only bound can be bound a second time

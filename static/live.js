@@ -17,8 +17,10 @@ let timer = 0;
 let polling = 0;
 
 export function start() {
-  if (!document.querySelector("[data-live]")) return;
-  new Stream(() => "/api/v1/events", { process: hint, reset: refresh }, show);
+  // What is wrong with the service is on every page: it is asked for now and then, and worth no stream of its own.
+  if (document.querySelector("[data-live]:not(#troubles)")) {
+    new Stream(() => "/api/v1/events", { process: hint, reset: refresh }, show);
+  }
   poll();
 }
 
@@ -121,10 +123,10 @@ function poll() {
 
 let wasLive = false;
 
-function show(state, { seconds, again }) {
+function show(state, { seconds, again, restarting }) {
   indicator.hidden = false;
   indicator.className = `connection is-${state}`;
-  indicator.replaceChildren(words(state, seconds));
+  indicator.replaceChildren(words(state, seconds, restarting));
   if (state === "reconnecting") indicator.append(retry(again));
   if (state === "signed-out") indicator.append(signIn());
   if (state === "live") {
@@ -134,10 +136,10 @@ function show(state, { seconds, again }) {
   }
 }
 
-function words(state, seconds) {
+function words(state, seconds, restarting) {
   const said = {
     live: "Live",
-    reconnecting: `Reconnecting in ${seconds} s`,
+    reconnecting: `${restarting ? "The service ends or restarts. " : ""}Reconnecting in ${seconds} s`,
     paused: "Paused",
     "signed-out": "Signed out",
     gone: "This record was deleted",

@@ -5,6 +5,11 @@ import { Stream } from "./stream.js";
 const CHUNK = 500;
 const MOST = 20_000;
 const FLUSH_EVERY = 100;
+/** Bytes of the log that the page may be behind; of a process that writes faster than a page can show, only the newest is. */
+const MAX_LAG = 1_000_000;
+/** Characters of a line that are shown, and those that are looked at for them: the same as in app/pages/words.py. */
+const LONGEST = 20_000;
+const LONGEST_RAW = 4 * LONGEST;
 
 const log = document.getElementById("log");
 const state = document.getElementById("log-state");
@@ -30,7 +35,7 @@ let stream = null;
 function begin() {
   if (stream || !("launched" in document.getElementById("about").dataset)) return;
   if (!count) empty.textContent = "Nothing was written so far.";
-  stream = new Stream(() => `${log.dataset.stream}?after=${after}`, { lines: received, gap, end: ended }, told);
+  stream = new Stream(() => `${log.dataset.stream}?after=${after}&max_lag=${MAX_LAG}`, { lines: received, gap, skip, end: ended }, told);
 }
 
 function told(now, { seconds }) {
@@ -49,7 +54,15 @@ function received(records, event) {
 }
 
 function gap({ from, to }) {
-  buffer.push({ stream: "gap", time: "", text: `${to - from} bytes were removed: the log is at its limit`, partial: false });
+  remark(`${to - from} bytes were removed: the log is at its limit`);
+}
+
+function skip({ from, to }) {
+  remark(`${to - from} bytes are not shown: they came faster than this page could follow; the download has them`);
+}
+
+function remark(text) {
+  buffer.push({ stream: "gap", time: "", text, partial: false });
   timer ||= setTimeout(flush, FLUSH_EVERY);
 }
 
@@ -57,7 +70,7 @@ function ended() {
   flush();
   stream.end();
   state.textContent = "complete";
-  if (!count) empty.textContent = "It wrote nothing.";
+  if (!count) empty.textContent = "trimmed" in log.dataset ? "Nothing of its output is left." : "It wrote nothing.";
 }
 
 function flush() {
@@ -77,7 +90,7 @@ function flush() {
 function append(record) {
   const open = unfinished[record.stream];
   if (open) {
-    open.raw += record.text;
+    open.raw = kept(open.raw + record.text);
     open.text.textContent = shown(open.raw);
   } else {
     addLine(record);
@@ -93,11 +106,11 @@ function addLine(record) {
   time.textContent = record.time.slice(11, 23);
   const text = document.createElement("span");
   text.className = "text";
-  text.textContent = shown(record.text);
+  text.textContent = shown(kept(record.text));
   line.append(time, text);
   chunk().append(line);
   count += 1;
-  unfinished[record.stream] = { text, raw: record.text };
+  unfinished[record.stream] = { text, raw: kept(record.text) };
 }
 
 function chunk() {
@@ -124,8 +137,20 @@ const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\
 const CONTROLS = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g;
 
 function shown(raw) {
-  const text = raw.replace(ESCAPES, "").replace(/\r+$/, "");
-  return text.slice(text.lastIndexOf("\r") + 1).replace(CONTROLS, "\ufffd");
+  const text = lastPart(raw.slice(0, LONGEST_RAW).replace(ESCAPES, "")).replace(CONTROLS, "\ufffd");
+  const isCut = raw.length > LONGEST_RAW || text.length > LONGEST;
+  return isCut ? `${text.slice(0, LONGEST)} … (the download has the whole line)` : text;
+}
+
+// Of a line too long to be shown as a whole there is no need to keep more; but what a \r took back goes first.
+function kept(raw) {
+  return raw.length > LONGEST_RAW ? lastPart(raw).slice(0, LONGEST_RAW + 1) : raw;
+}
+
+function lastPart(text) {
+  let end = text.length;
+  while (text[end - 1] === "\r") end -= 1;
+  return text.slice(end && text.lastIndexOf("\r", end - 1) + 1, end);
 }
 
 function streamOf(line) {

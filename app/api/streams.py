@@ -5,10 +5,12 @@ line of JSON that we make, ids are numbers of ours: nothing that a user chose re
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
 from fastapi.sse import EventSourceResponse
 from prometheus_client import Gauge
+from starlette.types import Receive, Scope, Send
 
 PING_EVERY = 15.0
 """Seconds of silence after which a comment is sent: proxies keep the connection, and a client that is gone is
@@ -23,25 +25,66 @@ def event(name: str, data: str, id_: int | None = None) -> bytes:
     return f"event: {name}\n{number}data: {data}\n\n".encode(errors="backslashreplace")
 
 
-def respond(events: AsyncIterator[bytes], still_allowed: Callable[[], bool]) -> EventSourceResponse:
-    """Stream ``events``, with pings in between; at a ping a session that has ended meanwhile ends the stream, with an
-    event ``auth``."""
-    return EventSourceResponse(_with_pings(events, still_allowed), headers=HEADERS)
+def restart() -> bytes:
+    """The last event of a stream that the end of the service cuts off: come back and go on where you were."""
+    return event("restart", "{}")
 
 
-async def _with_pings(events: AsyncIterator[bytes], still_allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+def respond(events: AsyncGenerator[bytes], still_allowed: Callable[[], bool], clients: Gauge) -> EventSourceResponse:
+    """Stream ``events``, with pings in between; whatever is sent, a session that has ended meanwhile ends the stream as
+    soon as a ping could be due, with an event ``auth``. ``clients`` counts it meanwhile."""
+    return _EventStream(events, still_allowed, clients)
+
+
+class _EventStream(EventSourceResponse):
+    """Lets go of what it reads as soon as its client is gone.
+
+    A generator that waits for its reader is not told when that one is cancelled: it would be closed by the garbage
+    collector, whenever that comes by, and the keeper of a log would go on telling of it until then.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes], still_allowed: Callable[[], bool], clients: Gauge) -> None:
+        self._generators = (_with_pings(events, still_allowed), events)
+        self._clients = clients
+        super().__init__(self._generators[0], headers=HEADERS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with self._clients.track_inprogress():
+                await super().__call__(scope, receive, send)
+        finally:
+            # Not here, where each wait would be cancelled as well.
+            task = asyncio.get_running_loop().create_task(_close(self._generators))
+            _closing.add(task)
+            task.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+async def _close(generators: Iterable[AsyncGenerator[bytes]]) -> None:
+    for generator in generators:
+        with contextlib.suppress(RuntimeError):  # the reading of it was cancelled and is just ending
+            await generator.aclose()
+
+
+async def _with_pings(events: AsyncIterator[bytes], still_allowed: Callable[[], bool]) -> AsyncGenerator[bytes]:
     # At once: the client's `open` should not wait for the first event.
     yield b": hello\n\n"
     upcoming: asyncio.Task[bytes] | None = None
+    loop = asyncio.get_running_loop()
+    asked = loop.time()
     try:
         while True:
             if upcoming is None:
                 upcoming = asyncio.ensure_future(_next(events))
             done, _ = await asyncio.wait((upcoming,), timeout=PING_EVERY)
-            if not done:
+            if loop.time() - asked >= PING_EVERY or not done:  # also where there is never a moment of silence
                 if not still_allowed():
                     yield event("auth", '"the session has ended"')
                     return
+                asked = loop.time()
+            if not done:
                 yield _PING
                 continue
             try:
@@ -56,13 +99,6 @@ async def _with_pings(events: AsyncIterator[bytes], still_allowed: Callable[[], 
 
 async def _next(events: AsyncIterator[bytes]) -> bytes:
     return await anext(events)
-
-
-async def counted(events: AsyncIterator[bytes], clients: Gauge) -> AsyncIterator[bytes]:
-    """``events``, and one more client as long as they are read."""
-    with clients.track_inprogress():
-        async for item in events:
-            yield item
 
 
 def last_event_id(header: str | None) -> int | None:

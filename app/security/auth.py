@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import quote
 
-from app.errors import DataFolderUnusable, TooManyRequests, Unauthorized
+from app.errors import DataFolderUnusable, TooManyRequests, Unauthorized, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,8 @@ class Session:
     last_seen_at: datetime
 
     def is_live(self, now: datetime) -> bool:
-        return now - self.last_seen_at < IDLE and now - self.created_at < ABSOLUTE
+        # Times to come count as well: a clock that was years ahead for a moment must not make a session for years.
+        return abs(now - self.last_seen_at) < IDLE and abs(now - self.created_at) < ABSOLUTE
 
 
 class SessionStore(Protocol):
@@ -298,11 +299,13 @@ class Auth:
             return None
         now = self._now()
         if not session.is_live(now):
-            await self._end(key)
+            with contextlib.suppress(Unavailable):  # it stays in the record, and is as dead there
+                await self._end(key)
             return None
         if now - session.last_seen_at >= TOUCH:
             self._sessions[key] = replace(session, last_seen_at=now)
-            await self._store.touch(key, now)
+            with contextlib.suppress(Unavailable):  # nobody who is signed in is kept from looking for that
+                await self._store.touch(key, now)
         return Identity(session.actor, "session", key)
 
     async def _fetch(self, key: str) -> Session | None:
@@ -338,15 +341,22 @@ class Auth:
     async def log_in(self, secret: str, address: str) -> str:
         """Exchange a login code or the token for a session; returns the session's id, for `session_cookie`.
 
-        `address` is the peer's, for the limit of attempts. Raises Unauthorized and TooManyRequests.
+        `address` is the peer's, for the limit of attempts. Raises Unauthorized and TooManyRequests; Unavailable when
+        the session can't be recorded.
         """
         self._limit.check(address)
+        expires = self._codes.get(_hash(secret))
         if not (self._take_code(secret) or self.is_token(secret)):
             self._limit.failed(address)
             log.warning("failed attempt to sign in from %s", address)
             raise Unauthorized("That is neither the token of this service nor a login link that is still good.")
         self._limit.succeeded(address)
-        return await self._new_session()
+        try:
+            return await self._new_session()
+        except Unavailable:
+            if expires is not None:
+                self._codes[_hash(secret)] = expires  # it was of no use: it may be used again
+            raise
 
     def _take_code(self, code: str) -> bool:
         # Found by its hash: how long the search takes tells nothing about the code.
@@ -359,8 +369,14 @@ class Auth:
         session = Session(_hash(session_id), OPERATOR, created_at=now, last_seen_at=now)
         await self._store.create(session)
         self._sessions[session.id_hash] = session
-        await self._purge(now - ABSOLUTE, now - IDLE)
+        with contextlib.suppress(Unavailable):  # the next one does it
+            await self._purge(now - ABSOLUTE, now - IDLE)
         return session_id
+
+    async def record_again(self) -> None:
+        """Put the sessions that were used since the start into a record that was made again, and has none."""
+        for session in list(self._sessions.values()):
+            await self._store.create(session)
 
     async def log_out(self, identity: Identity) -> None:
         if identity.session is not None:

@@ -77,7 +77,7 @@ def secure(app: ASGIApp, settings: Settings, auth: Auth, page: ErrorPage | None 
 
     `page` renders the refusals that a browser gets to see, as it does for `install_error_handlers`.
     """
-    return SecurityHeaders(Door(BodyLimit(app), settings, auth, page))
+    return SecurityHeaders(Door(BodyLimit(AnsweredFailures(app)), settings, auth, page))
 
 
 def is_public(path: str) -> bool:
@@ -260,6 +260,28 @@ def _target(scope: Scope) -> str:
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     return (path + b"?" + query if query else path).decode("latin-1")
+
+
+class AnsweredFailures:
+    """Takes back what Starlette raises once more after an unexpected exception was logged and answered: the server
+    would log it a second time, and hang up on a client that has got a whole answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_answered = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_answered
+            await send(message)
+            is_answered = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception:
+            if not is_answered:
+                raise
 
 
 class BodyLimit:

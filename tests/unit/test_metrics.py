@@ -60,3 +60,11 @@ def test_two_services_in_one_interpreter_do_not_mix() -> None:
     one.launches.inc()
     assert page(other)["procdeck_launches_total", None] == 0
     assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")
+
+
+def test_troubles_are_there_while_they_are() -> None:
+    metrics = Metrics()
+    text = metrics.render({}, {}, 0, ["disk.space", "descriptors"]).decode()
+    assert 'procdeck_troubles{key="disk.space"} 1.0' in text
+    assert 'procdeck_troubles{key="descriptors"} 1.0' in text
+    assert "procdeck_troubles{" not in metrics.render({}, {}, 0).decode()

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import Gauge
+from starlette.types import Message, Send
 
 from app.api import streams
-from app.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +21,7 @@ async def answered(events: AsyncIterator[bytes], allowed: bool = True) -> list[b
         return [chunk async for chunk in streams._with_pings(events, lambda: allowed)]
 
 
-async def some(*chunks: bytes) -> AsyncIterator[bytes]:
+async def some(*chunks: bytes) -> AsyncGenerator[bytes]:
     for chunk in chunks:
         yield chunk
 
@@ -58,7 +59,7 @@ async def test_pings_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> N
     sent = streams._with_pings(silence(), lambda: True)
     async with asyncio.timeout(5):
         assert [await anext(sent) for _ in range(3)] == [b": hello\n\n", b": ping\n\n", b": ping\n\n"]
-    await sent.aclose()  # type: ignore[attr-defined]
+    await sent.aclose()
 
 
 async def test_a_ping_loses_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,22 +100,81 @@ async def test_a_client_that_leaves_ends_what_it_read() -> None:
     sent = streams._with_pings(endless(), lambda: True)
     for _ in range(4):
         await anext(sent)
-    await sent.aclose()  # type: ignore[attr-defined]
+    await sent.aclose()
     async with asyncio.timeout(5):
         await ended.wait()
 
 
+def a_gauge() -> Gauge:
+    return Gauge("clients", "For a test.", registry=None)
+
+
+async def respond(events: AsyncGenerator[bytes], clients: Gauge, send: Send) -> None:
+    """Answer a client that stays until it is cancelled."""
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with asyncio.timeout(5):
+        await streams.respond(events, lambda: True, clients)({"type": "http"}, receive, send)
+
+
 async def test_clients_are_counted_while_they_read() -> None:
-    clients = Metrics().sse_clients.labels("events")
-    events = streams.counted(some(b"one", b"two"), clients)
-    await anext(events)
-    assert clients._value.get() == 1
-    assert [chunk async for chunk in events] == [b"two"]
+    clients = a_gauge()
+    counts = []
+
+    async def send(message: Message) -> None:
+        counts.append(clients._value.get())
+
+    await respond(some(b"one", b"two"), clients, send)
+    assert set(counts) == {1}
     assert clients._value.get() == 0
 
 
+@pytest.mark.parametrize("reads", [True, False])
+async def test_what_a_client_read_is_let_go_when_it_is_gone(reads: bool) -> None:
+    """Also of one that took nothing, for which the generator waits in the middle of an event."""
+    closed, waits = asyncio.Event(), asyncio.Event()
+
+    async def events() -> AsyncGenerator[bytes]:
+        try:
+            yield b"one"
+            waits.set()
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async def send(message: Message) -> None:
+        if not reads and message.get("body") == b"one":
+            waits.set()
+            await asyncio.Event().wait()
+
+    clients = a_gauge()
+    task = asyncio.ensure_future(respond(kept := events(), clients, send))
+    async with asyncio.timeout(5):
+        await waits.wait()
+        task.cancel()
+        await asyncio.wait((task,))
+        await closed.wait()
+    assert clients._value.get() == 0
+    assert [chunk async for chunk in kept] == [], "not closed"
+
+
+async def test_a_session_that_has_ended_ends_a_stream_without_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PING_EVERY", 0.05)
+
+    async def endless() -> AsyncGenerator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.001)
+
+    sent = await answered(endless(), allowed=False)
+    assert sent[-1].startswith(b"event: auth\n")
+
+
 async def test_the_answer_is_one_that_proxies_do_not_hold_back() -> None:
-    answer = streams.respond(some(), lambda: True)
+    answer = streams.respond(some(), lambda: True, a_gauge())
     assert answer.media_type == "text/event-stream"
     assert answer.headers["x-accel-buffering"] == "no"
     assert answer.headers["cache-control"] == "no-store"
