@@ -15,6 +15,8 @@ from benchmarks.managers.base import wait_until
 _MS = 1_000_000  # nanoseconds
 _MB = 1_000_000  # bytes
 _LINES_TIMEOUT = 600.0  # seconds
+_PROMPT_TIMEOUT = 30.0  # seconds
+_KILLS = 5
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Measure:
     warm_up: int = 0
     lower_is_better: bool = True
     remark: str = ""
+    beside_peers: bool = True
 
 
 def measures(quick: bool) -> list[Measure]:
     """All measures; with `quick` on less work, for a first look: its figures are no results."""
     burst, sleeping, lines, silent = (40, 10, 100_000, 50) if quick else (200, 50, 1_000_000, 500)
+    adopted = 100 if quick else 1000
     seconds = 5.0 if quick else 20.0
     many, some, few = (5, 3, 1) if quick else (60, 25, 3)
     return [
@@ -147,6 +151,17 @@ def measures(quick: bool) -> list[Measure]:
             remark="with the peers, too, each line can be read as soon as it is printed",
         ),
         Measure(
+            "prompt",
+            "a prompt, without its newline, to its standing in the log",
+            "ms",
+            Program("bench_trivial", "prompt"),
+            _prompt,
+            rounds=some,
+            warm_up=1,
+            goals=(at_most(200, "ms"),),
+            remark="Procdeck waits a moment for the rest of the line, which would be one record with it",
+        ),
+        Measure(
             "cpu",
             f"CPU of the manager with {silent} silent processes, {seconds:g} s",
             "% of a core",
@@ -155,6 +170,17 @@ def measures(quick: bool) -> list[Measure]:
             rounds=1,
             goals=(at_most(3, "% of a core"),),
             remark="Procdeck: service, launchers and all keepers; the peers: their daemon",
+        ),
+        Measure(
+            "adoption",
+            f"start after kill -9 until all {adopted:,} sleeping processes are adopted",
+            "s",
+            Program("bench_trivial", "sleep", count=adopted),
+            _adoption,
+            rounds=1,
+            goals=(at_most(5, "s"),),
+            remark="from the start of the service, its interpreter's included; what the peers run is nobody's by then",
+            beside_peers=False,
         ),
     ]
 
@@ -209,6 +235,21 @@ def _lines(run: Run) -> None:
     run.over()
 
 
+def _prompt(run: Run) -> None:
+    for path in run.manager.log_files():
+        os.truncate(path, 0)  # what the round before left
+    run.manager.launch()
+    (report,) = run.reports()
+    wait_until(
+        lambda: any(b"name? " in path.read_bytes() for path in run.manager.log_files()),
+        _PROMPT_TIMEOUT,
+        "the log has the prompt",
+        interval=0.001,
+    )
+    run.add((time.monotonic_ns() - report.at) / _MS)
+    run.kill()
+
+
 def _ends_with(files: list[Path], last: bytes) -> bool:
     for path in reversed(files):
         with path.open("rb") as file:
@@ -244,3 +285,19 @@ def _cpu(run: Run, seconds: float) -> None:
     used, passed = procfs.cpu_seconds(watched) - used, time.monotonic() - began
     run.add(100 * used / passed)
     run.kill()
+
+
+def _adoption(run: Run) -> None:
+    run.manager.launch()
+    run.reports(run.manager.program.count)
+    time.sleep(3)  # until the starts are done with
+    run.entrant.notes["before"] = _footprint(run.manager.daemon_pid)
+    for number in range(_KILLS):
+        run.add(run.manager.time_adoption())
+        time.sleep(1)
+        run.entrant.notes[f"after kill {number + 1}"] = _footprint(run.manager.daemon_pid)
+    run.kill()
+
+
+def _footprint(pid: int) -> str:
+    return f"{procfs.resident(pid) / _MB:.1f} MB resident, {procfs.descriptors(pid)} descriptors"

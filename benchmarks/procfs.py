@@ -1,6 +1,7 @@
 """What the kernel says of processes: parents, memory, CPU time. Linux only, as Procdeck is."""
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,6 +46,16 @@ def _pss(pid: int) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     raise OSError(f"/proc/{pid}/smaps_rollup has no line Pss:")
+
+
+def resident(pid: int) -> int:
+    """Resident memory of a process in bytes. Raises OSError when it is gone."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors(pid: int) -> int:
+    """Open descriptors of a process. Raises OSError when it is gone."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:

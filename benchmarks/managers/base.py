@@ -71,6 +71,11 @@ class Manager(ABC):
     def time_ends(self) -> dict[str, int]:
         """Launch one copy and wait for its end: told by which way (event, join, polling) at which monotonic ns."""
 
+    def time_adoption(self) -> float:
+        """Kill the daemon with all copies running, start it again; the seconds from its start until it has all of them.
+        Raises BenchError where the copies do not outlive the daemon."""
+        raise BenchError(f"what {self.name} runs is nobody's when it was killed")
+
     @abstractmethod
     def log_files(self) -> list[Path]:
         """Where the copy launched last has its output, oldest part first."""
@@ -83,6 +88,11 @@ class Manager(ABC):
         try:
             self._daemon.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
+            self._daemon.kill()
+            self._daemon.wait()
+
+    def _kill_daemon(self) -> None:
+        if self._daemon is not None:
             self._daemon.kill()
             self._daemon.wait()
 

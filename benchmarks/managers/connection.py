@@ -41,6 +41,11 @@ class Connection:
 
     def receive(self) -> Any:
         """The JSON of the next answer. Raises BenchError when it is not a success."""
+        body = self.receive_body()
+        return json.loads(body) if body else None
+
+    def receive_body(self) -> bytes:
+        """The next answer as it came. Raises BenchError when it is not a success."""
         head = self._take_until(b"\r\n\r\n").decode("latin-1")
         length = _content_length(head)
         while len(self._received) < length:
@@ -48,7 +53,7 @@ class Connection:
         body, self._received = self._received[:length], self._received[length:]
         if not head.startswith("HTTP/1.1 2"):
             raise BenchError(f"{head.splitlines()[0]}: {body.decode(errors='replace')}")
-        return json.loads(body) if body else None
+        return body
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Send a request and wait for the JSON of its answer."""

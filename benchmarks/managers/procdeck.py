@@ -38,17 +38,20 @@ class Procdeck(Manager):
         self._stream: Connection | None = None
         self._port = _free_port()
         self._data = self.folder / "data"
-        config = self.folder / "procdeck.toml"
-        config.write_text(_CONFIG + (_PANDAS_CONFIG if self.program.module == "bench_pandas" else ""))
-        command = Path(sys.executable).with_name("procdeck")
-        options = ["--port", str(self._port), "--data-dir", str(self._data), "--config", str(config)]
-        self._start_daemon(command, "serve", WORK / "bench_trivial.py", *options)
-        self._wait_ready(self._listens)
+        self._config = self.folder / "procdeck.toml"
+        self._config.write_text(_CONFIG + (_PANDAS_CONFIG if self.program.module == "bench_pandas" else ""))
+        self._serve()
         self._connections = [self._connect() for _ in range(min(self.program.count, _CONNECTIONS))]
         self._wait_ready(self._has_target)
         if self.program.function == "end":
             self._stream = self._connect()
             self._stream.open_stream(f"{_API}/events")
+
+    def _serve(self) -> None:
+        command = Path(sys.executable).with_name("procdeck")
+        options = ["--port", str(self._port), "--data-dir", str(self._data), "--config", str(self._config)]
+        self._start_daemon(command, "serve", WORK / "bench_trivial.py", *options)
+        self._wait_ready(self._listens)
 
     def launch(self) -> int:
         asked_at = time.monotonic_ns()
@@ -87,14 +90,29 @@ class Procdeck(Manager):
                     told["join"] = now
         return told
 
+    def time_adoption(self) -> float:
+        self._close_connections()
+        self._kill_daemon()
+        began = time.monotonic()
+        self._serve()
+        with self._connect() as connection:
+            self._wait_ready(lambda: _connected_keepers(connection) == self.program.count)
+        took = time.monotonic() - began
+        self._connections = [self._connect() for _ in range(_CONNECTIONS)]
+        return took
+
     def log_files(self) -> list[Path]:
         return [path for ident in self._ids for path in sorted((self._data / "runs" / ident / "log").glob("*.log"))]
 
     def close(self) -> None:
         # First of all: the service waits for nobody's connection, but neither shall it have to close ours.
+        self._close_connections()
+        super().close()
+
+    def _close_connections(self) -> None:
         for connection in [*self._connections, *([self._stream] if self._stream else [])]:
             connection.close()
-        super().close()
+        self._connections, self._stream = [], None
 
     @property
     def _first(self) -> Connection:
@@ -139,6 +157,13 @@ class Procdeck(Manager):
             if item.get("error"):
                 raise BenchError(f"target {item['name']}: {item['error']}")
         return any(item["name"] == wanted for item in items)
+
+
+def _connected_keepers(connection: Connection) -> int:
+    connection.send("GET", "/metrics")
+    name = b"procdeck_keepers_connected "
+    [line] = [line for line in connection.receive_body().splitlines() if line.startswith(name)]
+    return int(float(line.removeprefix(name)))
 
 
 def _tells_end(events: list[Any], ident: str) -> bool:

@@ -47,6 +47,14 @@ def lines_at_once(fifo: str, count: int) -> None:
     lines(fifo, count)
 
 
+def prompt(fifo: str) -> None:
+    """Write a prompt without its newline, report, and sleep until killed."""
+    at = time.monotonic_ns()
+    os.write(1, b"name? ")
+    _report(fifo, at)
+    time.sleep(3600)
+
+
 if __name__ == "__main__":
     function, target_fifo, *numbers = sys.argv[1:]
     globals()[function](target_fifo, *(float(number) if "." in number else int(number) for number in numbers))
