@@ -4,7 +4,9 @@ Every dependency is a coroutine function: FastAPI would run a plain one in a thr
 requests.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -27,11 +29,16 @@ class Parts:
     auth: Auth
     metrics: Metrics
     troubles: Troubles
+    started_at: datetime = field(default_factory=partial(datetime.now, UTC))
 
 
 def parts_of(request: Request) -> Parts:
     """The parts of the service that answers ``request``."""
     return cast(Parts, request.app.state.parts)
+
+
+async def _parts(request: Request) -> Parts:
+    return parts_of(request)
 
 
 async def _settings(request: Request) -> Settings:
@@ -66,6 +73,7 @@ async def _actor(request: Request) -> str:
     return (await _identity(request)).actor
 
 
+PartsDep = Annotated[Parts, Depends(_parts)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 StoreDep = Annotated[Store, Depends(_store)]
 SupervisorDep = Annotated[Supervisor, Depends(_supervisor)]

@@ -25,7 +25,9 @@ SERVICE = "service"
 class Process:
     """The record of one launch of a target.
 
-    The table `process` has the same names; times are UTC, durations seconds, sizes bytes.
+    The table `process` has the same names; times are UTC, durations seconds, sizes bytes. ``log_start`` is the offset
+    of the oldest byte of log that is kept, as last seen; ``disk_bytes`` what the run folder takes, measured when it is
+    over.
     """
 
     id: str
@@ -58,6 +60,8 @@ class Process:
     detail: JSON = field(default_factory=dict)
     journal_seq: int = 0
     seq: int = 0
+    log_start: int = 0
+    disk_bytes: int | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -135,7 +139,7 @@ def apply(process: Process, event: Event) -> tuple[Process, Transition]:
 
     Raises `procdeck.states.IllegalTransition` when the event does not fit the state; nothing is changed then.
     """
-    to_state, changes = _CHANGES[event.kind](process, event)
+    to_state, changes = _CHANGES.get(event.kind, _noted)(process, event)
     check_transition(process.state, to_state)
     seq = process.seq + 1
     journal_seq = process.journal_seq if event.journal_seq is None else event.journal_seq
@@ -165,7 +169,7 @@ def _started(process: Process, event: Event) -> Change:
 
 
 def _keeper(event: Event) -> JSON:
-    return {key: event.data[key] for key in ("keeper_pid", "start_ticks", "boot_id") if key in event.data}
+    return {key: event.data[key] for key in ("keeper_pid", "start_ticks", "boot_id", "code") if key in event.data}
 
 
 def _asked(process: Process, event: Event) -> Change:
@@ -204,7 +208,16 @@ def _stopped(process: Process, event: Event) -> Change:
     return State.EXITED, changes
 
 
-_EXIT_DETAIL = ("wait_status", "rusage", "leftovers", "core_dumped", "log_bytes", "log_dropped_bytes", "result_omitted")
+_EXIT_DETAIL = (
+    "wait_status",
+    "rusage",
+    "leftovers",
+    "core_dumped",
+    "log_bytes",
+    "log_dropped_bytes",
+    "result_omitted",
+    "oom_killed",
+)
 
 
 def _not_started(process: Process, event: Event) -> Change:
@@ -214,6 +227,11 @@ def _not_started(process: Process, event: Event) -> Change:
 
 def _lost(process: Process, event: Event) -> Change:
     return State.LOST, {"outcome": Outcome.LOST, "stopped_at": event.at, "detail": process.detail | event.data}
+
+
+def _noted(process: Process, event: Event) -> Change:
+    # Of a newer keeper: a note in the history, and no reason not to go on with what follows.
+    return process.state, {}
 
 
 _CHANGES = {

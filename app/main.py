@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 from app import pages
-from app.api import events, logs, machine, processes, targets
+from app.api import events, logs, machine, processes, retention, service, targets
 from app.api.schemas import LogPage, Problem
 from app.db.store import Sessions, Store
 from app.deps import Parts
@@ -20,6 +20,7 @@ from app.pages.render import StaticFiles, error_page
 from app.resources import resource_dir
 from app.security.auth import Auth, Session, load_token
 from app.security.middleware import secure
+from app.self_check import SelfCheck
 from app.settings import Settings
 from app.supervisor.launchers import configs
 from app.supervisor.supervisor import Supervisor
@@ -32,7 +33,7 @@ logger = logging.getLogger("procdeck")
 def create_app() -> FastAPI:
     """The application without its parts: routes, static files, error answers, and the schema that is true of them."""
     app = FastAPI(title="Procdeck", version=VERSION, docs_url=None, redoc_url=None)
-    for module in (processes, logs, events, targets, machine):
+    for module in (processes, logs, events, targets, retention, service, machine):
         app.include_router(module.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=resource_dir("static")), name="static")
@@ -68,7 +69,7 @@ async def running(settings: Settings, hurry: asyncio.Event, open_files: int) -> 
     the limit of descriptors that processes get. Raises `app.errors.StartupError`.
     """
     token = load_token(settings.data_dir)
-    store = await asyncio.to_thread(Store.open, settings.record_url)
+    store, renewed = await asyncio.to_thread(Store.open_or_renew, settings.record_url)
     try:
         metrics, troubles = Metrics(), Troubles()
         auth = Auth(
@@ -79,13 +80,17 @@ async def running(settings: Settings, hurry: asyncio.Event, open_files: int) -> 
             no_auth=settings.no_auth,
         )
         default_targets = (str(resource_dir("examples")),)
-        supervisor = Supervisor(settings, store, configs(settings, default_targets, open_files), metrics, troubles)
+        launchers = configs(settings, default_targets, open_files)
+        supervisor = Supervisor(settings, store, launchers, metrics, troubles, renewed)
+        supervisor.record.when_renewed(auth.record_again)
         await supervisor.start()
+        checking = asyncio.create_task(SelfCheck(settings.data_dir, supervisor, troubles).run())
         app = create_app()
         app.state.parts = parts = Parts(settings, store, supervisor, auth, metrics, troubles)
         try:
             yield secure(app, settings, auth, error_page), parts
         finally:
+            checking.cancel()
             await supervisor.shut_down(hurry)
     finally:
         await asyncio.to_thread(store.close)

@@ -1,5 +1,7 @@
 """What `/metrics` tells, in Prometheus' text format."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from procdeck.states import Outcome, State
@@ -23,14 +25,28 @@ class Metrics:
             registry=registry,
         )
         self.log_bytes = Counter("procdeck_log_bytes", "Bytes that keepers appended to logs.", registry=registry)
+        self.log_trimmed_bytes = Counter(
+            "procdeck_log_trimmed_bytes", "Bytes of the oldest logs removed for a budget of logs.", registry=registry
+        )
+        self.pruned = Counter(
+            "procdeck_pruned_processes", "Finished processes removed by retention or prune.", registry=registry
+        )
         self.sse_clients = Gauge("procdeck_sse_clients", "Open event streams.", ["stream"], registry=registry)
         self.keepers = Gauge(
             "procdeck_keepers_connected", "Keepers that are connected to the service.", registry=registry
         )
+        self._troubles = Gauge(
+            "procdeck_troubles", "1 for each trouble of the service that is present.", ["key"], registry=registry
+        )
 
-    def render(self, states: dict[State, int], outcomes: dict[Outcome, int], keepers: int) -> bytes:
-        """The page, with the processes as counted in the record."""
+    def render(
+        self, states: dict[State, int], outcomes: dict[Outcome, int], keepers: int, troubles: Iterable[str] = ()
+    ) -> bytes:
+        """The page, with the processes as counted in the record and the keys of what is wrong now."""
         self.keepers.set(keepers)
+        self._troubles.clear()
+        for key in troubles:
+            self._troubles.labels(key).set(1)
         for state in State:
             self._states.labels(state).set(states.get(state, 0))
         for outcome in Outcome:

@@ -3,10 +3,12 @@
 Computed from facts, stored nowhere.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from app.lifecycle import Process
+from app.retention import Choice
 from procdeck.states import Outcome, State
 
 JSON = dict[str, Any]
@@ -21,8 +23,8 @@ _MEANINGS = {
 _NO_TRACEBACK = "Python prints no traceback for it unless faulthandler is on"
 
 
-def view(process: Process, sample: JSON | None = None) -> JSON:
-    """The process as the contract has it; ``sample`` is the last measurement while it lives.
+def view(process: Process, sample: JSON | None = None, condition: str | None = None) -> JSON:
+    """The process as the contract has it; ``sample`` and ``condition`` are what its keeper last told.
 
     Times are ISO 8601 in UTC, durations seconds, sizes bytes.
     """
@@ -41,6 +43,7 @@ def view(process: Process, sample: JSON | None = None) -> JSON:
         "state": process.state,
         "outcome": process.outcome,
         "is_alive": process.is_alive,
+        "condition": condition if process.is_alive else None,
         "pid": process.pid,
         "exitcode": process.exitcode,
         "signal": process.signal,
@@ -56,13 +59,33 @@ def view(process: Process, sample: JSON | None = None) -> JSON:
         "cpu_seconds": live.get("cpu_seconds") if process.is_alive else process.cpu_seconds,
         "rss_bytes": live.get("rss_bytes") if process.is_alive else None,
         "max_rss_bytes": live.get("max_rss_bytes") if process.is_alive else process.max_rss_bytes,
+        "log_start": process.log_start,
+        "disk_bytes": process.disk_bytes,
         "timeout": process.spec["timeout"],
         "grace": process.spec["grace"],
         "labels": process.labels,
+        "code": process.detail.get("code"),
         "origin_id": process.origin_id,
         "requested_by": process.requested_by,
         "detail": process.detail,
     }
+
+
+def pruned_view(shown: Iterable[Choice], count: int, size: int, *, dry_run: bool) -> JSON:
+    """What a pruning removed, or would remove, as the contract has it."""
+    items = [
+        {
+            "id": process.id,
+            "number": process.number,
+            "name": process.name,
+            "target": process.target,
+            "stopped_at": _iso(process.stopped_at),
+            "bytes": process.bytes,
+            "reason": reason,
+        }
+        for process, reason in shown
+    ]
+    return {"items": items, "count": count, "bytes": size, "dry_run": dry_run}
 
 
 def _iso(at: datetime | None) -> str | None:
@@ -107,6 +130,9 @@ def _first_line(text: str) -> str:
 def _crashed(process: Process) -> str:
     name = process.signal or "a signal"
     said = f"Killed by {name} ({process.exitcode}), which was not sent by Procdeck"
+    if process.detail.get("oom_killed"):
+        used = f"; it had used up to {_mib(process.max_rss_bytes)}" if process.max_rss_bytes else ""
+        return f"{said}: the kernel ended it because the memory of its control group was used up{used}."
     if name == "SIGKILL":
         seen = f"; it had used up to {_mib(process.max_rss_bytes)} of memory" if process.max_rss_bytes else ""
         return f"{said}. Often the kernel's out-of-memory killer{seen}."

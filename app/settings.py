@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast, get_args, get_type_hints
+from urllib.parse import quote
 
 from app.startup_errors import BadConfig
 
@@ -229,9 +230,24 @@ class Settings:
     max_processes: Annotated[
         int, About("Processes alive at once, the others are queued; 0 is no limit.", at_least=0)
     ] = 0
+    max_queued: Annotated[
+        int, About("Processes that may wait in the queue; more are refused, 0 is no limit.", at_least=0)
+    ] = 10_000
     log_budget: Annotated[int, About("Bytes of log kept of one process; the oldest go first.", at_least=65536)] = (
         100 * 2**20
     )
+    log_budget_total: Annotated[
+        int, About("Bytes of log kept of all processes together; the oldest go first, 0 is no limit.", at_least=0)
+    ] = 10 * 2**30
+    keep_days: Annotated[
+        float, About("Days for which a finished process is kept; 0 is no limit.", at_least=0, at_most=36500)
+    ] = 0.0
+    keep_per_target: Annotated[
+        int, About("Finished processes kept of each target; the oldest go first, 0 is no limit.", at_least=0)
+    ] = 0
+    keep_bytes: Annotated[
+        int, About("Bytes kept of finished processes, logs included; the oldest go first, 0 is no limit.", at_least=0)
+    ] = 0
     watch: Annotated[bool, About("Reload the targets when their files change.")] = True
     cookie_secure: Annotated[bool, About("The service is reached by HTTPS: cookies are sent only there.")] = False
     environments: Mapping[str, EnvironmentSettings] = field(default_factory=dict)
@@ -254,7 +270,7 @@ class Settings:
     @property
     def record_url(self) -> str:
         """SQLAlchemy URL of the record."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'procdeck.db'}"
+        return self.database_url or f"sqlite:///{quote(str(self.data_dir / 'procdeck.db'))}"
 
     @property
     def listens_on_loopback(self) -> bool:

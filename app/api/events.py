@@ -1,6 +1,6 @@
 """REST: what happens, as a stream of events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import Header, Response
@@ -18,7 +18,8 @@ router = make_router("events")
     responses=problems(422)
     | {
         200: {
-            "description": "Events `process` (the id is the event's number), and `reset` for a reader too far behind.",
+            "description": "Events `process` (the id is the event's number), `reset` for a reader too far behind, and "
+            "`restart` when the service ends.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         }
     },
@@ -35,12 +36,10 @@ async def stream_events(
     A client that comes back with Last-Event-ID misses nothing and sees nothing twice.
     """
     events = _events(supervisor.broadcaster, streams.last_event_id(last_event_id))
-    return streams.respond(
-        streams.counted(events, metrics.sse_clients.labels("events")), lambda: auth.is_current(identity)
-    )
+    return streams.respond(events, lambda: auth.is_current(identity), metrics.sse_clients.labels("events"))
 
 
-async def _events(broadcaster: Broadcaster, after: int | None) -> AsyncIterator[bytes]:
+async def _events(broadcaster: Broadcaster, after: int | None) -> AsyncGenerator[bytes]:
     if after is not None and after < 0:
         # Not a number of ours: start over from here.
         after = broadcaster.last_id
@@ -50,3 +49,4 @@ async def _events(broadcaster: Broadcaster, after: int | None) -> AsyncIterator[
             yield streams.event("reset", "{}", event.id)
         else:
             yield streams.event("process", event.data, event.id)
+    yield streams.restart()

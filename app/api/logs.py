@@ -1,7 +1,8 @@
 """REST: the log of a process, as text, as it is on disk, as records, and as a stream of events."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Header, Query, Request, Response
@@ -20,7 +21,13 @@ Stream = Annotated[Literal["stdout", "stderr"] | None, Query(description="One of
 Tail = Annotated[int | None, Query(ge=0, le=1_000_000, description="Only the last N records.")]
 After = Annotated[int, Query(ge=0, lt=2**63, description="Only from this offset on.")]
 
+MaxLag = Annotated[
+    int | None, Query(ge=1024, lt=2**63, description="When more bytes behind than this, go on near the end.")
+]
+
 PAGE_RECORDS = 5000
+PAGE_BYTES = 4 * 1024 * 1024
+"""Of the log, about: records may be long."""
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -81,15 +88,18 @@ async def _bytes(
 
 async def _page(supervisor: Supervisor, process_id: str, start: int, stream: str | None) -> dict[str, Any]:
     items: list[dict[str, Any]] = []
-    position = start
+    oldest, _ = await asyncio.to_thread(supervisor.engine.log_extent, process_id)
+    position, size = max(start, oldest), 0
+    skipped = position - start
     async for chunk in logs.chunks(supervisor, process_id, start, follow=False):
         for record in log.parse(chunk):
-            if len(items) == PAGE_RECORDS:
-                return {"items": items, "next": position}
+            if len(items) == PAGE_RECORDS or size >= PAGE_BYTES:
+                return {"items": items, "next": position, "skipped": skipped}
             position = record.end
+            size += record.end - record.offset
             if stream is None or record.stream == stream:
                 items.append(_record(record))
-    return {"items": items, "next": position}
+    return {"items": items, "next": position, "skipped": skipped}
 
 
 def _record(record: log.Record) -> dict[str, Any]:
@@ -108,7 +118,9 @@ def _record(record: log.Record) -> dict[str, Any]:
     responses=problems(404, 422)
     | {
         200: {
-            "description": "Events `lines` (an array of records; the id is the offset behind them); `end` at last.",
+            "description": "Events `lines` (an array of records; the id is the offset behind them); `gap` where the "
+            "log has lost its oldest part, `skip` where `max_lag` left some out; `end` at last, or `restart` when the "
+            "service ends first.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         }
     },
@@ -123,30 +135,35 @@ async def stream_log(
     stream: Stream = None,
     tail: Tail = None,
     after: After = 0,
+    max_lag: MaxLag = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The log as it is written.
 
-    A client that comes back with Last-Event-ID goes on where it was, without loss or repeat.
+    A client that comes back with Last-Event-ID goes on where it was, without loss or repeat. One that asked with
+    `max_lag` to see what is written now, rather than all, is told by an event `skip` what it was not sent.
     """
     resumed = streams.last_event_id(last_event_id)
     if resumed is None:
         start = await logs.start_offset(supervisor, id, after, tail)
     else:
         start = max(resumed, 0)
-    clients = metrics.sse_clients.labels("log")
-    events = streams.counted(_events(supervisor, id, start, stream), clients)
-    return streams.respond(events, lambda: auth.is_current(identity))
+    events = _events(supervisor, id, start, stream, max_lag)
+    return streams.respond(events, lambda: auth.is_current(identity), metrics.sse_clients.labels("log"))
 
 
-async def _events(supervisor: Supervisor, process_id: str, start: int, stream: str | None) -> AsyncIterator[bytes]:
+async def _events(
+    supervisor: Supervisor, process_id: str, start: int, stream: str | None, max_lag: int | None
+) -> AsyncGenerator[bytes]:
     position = start
-    async for chunk in logs.chunks(supervisor, process_id, start, follow=True):
-        if chunk.start > position and position > 0:
-            yield streams.event("gap", json.dumps({"from": position, "to": chunk.start}), chunk.start)
+    async for chunk in logs.chunks(supervisor, process_id, start, follow=True, max_lag=max_lag):
+        if chunk.start > position:
+            oldest, _ = await asyncio.to_thread(supervisor.engine.log_extent, process_id)
+            name = "gap" if position < oldest else "skip"
+            if position > 0 or name == "skip":  # who begins at the beginning has missed nothing that went before
+                yield streams.event(name, json.dumps({"from": position, "to": chunk.start}), chunk.start)
         position = chunk.end
         records = [_record(record) for record in log.parse(chunk) if stream is None or record.stream == stream]
         if records:
             yield streams.event("lines", json.dumps(records, separators=(",", ":")), chunk.end)
-    if not supervisor.stopping:
-        yield streams.event("end", "{}", position)
+    yield streams.restart() if supervisor.stopping else streams.event("end", "{}", position)

@@ -44,7 +44,7 @@ def shown(supervisor: Supervisor, process: Process, status: int = 200, **headers
 
     Made without a response model: it is ours, and this is the hot path of launches.
     """
-    return JSONAnswer(view(process, supervisor.sample(process.id)), status, headers)
+    return JSONAnswer(view(process, supervisor.sample(process.id), supervisor.condition(process.id)), status, headers)
 
 
 @router.post(
@@ -81,7 +81,10 @@ async def list_processes(
     """The processes, newest first."""
     wanted = Filter(state, outcome, target, name, [_label(text) for text in label], q)
     found, following = await run_in_threadpool(store.page, wanted, limit, cursor)
-    items = [view(process, supervisor.sample(process.id)) for process in supervisor.refresh(found)]
+    items = [
+        view(process, supervisor.sample(process.id), supervisor.condition(process.id))
+        for process in supervisor.refresh(found)
+    ]
     return JSONAnswer({"items": items, "next": following})
 
 

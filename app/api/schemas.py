@@ -78,6 +78,45 @@ class SignalRequest(BaseModel):
     tree: bool = False
 
 
+class PruneRequest(BaseModel):
+    """Which finished processes to remove. Without any limit those of the settings hold."""
+
+    model_config = ConfigDict(extra="forbid", title="Prune")
+
+    dry_run: bool = Field(default=False, description="Only tell which; remove nothing.")
+    older_than_days: Annotated[float, Field(gt=0, le=36500)] | None = Field(
+        default=None, description="Those that ended longer ago."
+    )
+    keep_per_target: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(
+        default=None, description="Keep so many of each target; the oldest go."
+    )
+    keep_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(
+        default=None, description="Keep so many bytes of run folders; the oldest go."
+    )
+    target: Name | None = Field(default=None, description="Only processes of this target, and only their bytes count.")
+
+
+class PrunedProcess(BaseModel):
+    """A process that was, or would be, removed."""
+
+    id: str
+    number: int
+    name: str
+    target: str
+    stopped_at: datetime
+    bytes: int = Field(description="What its run folder takes on the disk.")
+    reason: Literal["age", "count", "bytes"]
+
+
+class PruneResult(BaseModel):
+    """What was removed, or would be."""
+
+    items: list[PrunedProcess] = Field(description="The first 1000 of them.")
+    count: int
+    bytes: int
+    dry_run: bool
+
+
 class ErrorView(BaseModel):
     """An exception as data."""
 
@@ -111,6 +150,10 @@ class ProcessView(BaseModel):  # type: ignore[no-redef]  # its field is named as
     state: State
     outcome: Outcome | None
     is_alive: bool
+    condition: Literal["paused", "unkillable", "returned"] | None = Field(
+        description="While it lives: stopped by a signal; alive after SIGKILL; kept alive by something after its target"
+        " has returned."
+    )
     pid: int | None
     exitcode: int | None = Field(description="0, > 0, or -N for signal N.")
     signal: str | None
@@ -126,9 +169,16 @@ class ProcessView(BaseModel):  # type: ignore[no-redef]  # its field is named as
     cpu_seconds: float | None
     rss_bytes: int | None
     max_rss_bytes: int | None
+    log_start: int = Field(
+        description="Offset of the oldest byte of its log that is kept, so: how many were removed for a budget of logs."
+    )
+    disk_bytes: int | None = Field(description="What its run folder takes; measured soon after the end.")
     timeout: float | None
     grace: float
     labels: dict[str, str]
+    code: str | None = Field(
+        description="The `fingerprint` of the target that it runs; null when its module is imported anew in each child."
+    )
     origin_id: str | None = Field(description="The process of which this is a relaunch.")
     requested_by: str
     detail: dict[str, Any]
@@ -183,6 +233,7 @@ class TargetView(BaseModel):
     preloaded: bool
     error: str | None
     source: Source | None
+    fingerprint: str | None = Field(description="SHA-256 of the module's file as it was imported.")
     warnings: list[str]
     defaults: dict[str, Any] = Field(description="What the target itself sets for its launches.")
 
@@ -222,13 +273,34 @@ class LogRecord(BaseModel):
 
 
 class LogPage(BaseModel):
-    """Records of a log and the offset to go on from."""
+    """Records of a log and the offset to go on from; ``skipped`` bytes that were asked for are no longer kept."""
 
     items: list[LogRecord]
     next: int
+    skipped: int
 
 
 class LoginLink(BaseModel):
     """A link that signs a browser in once, within ten minutes."""
 
     url: str
+
+
+class TroubleView(BaseModel):
+    """Something that is wrong with the service as a whole, for as long as it is."""
+
+    key: str
+    sentence: str
+    since: datetime
+
+
+class ServiceView(BaseModel):
+    """The service: since when it runs, how many processes are alive and how many wait to be started."""
+
+    version: str
+    started_at: datetime
+    pid: int
+    url: str
+    alive: int
+    queued: int
+    troubles: list[TroubleView]

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from app.cli import logs, processes, run, serve, targets
+from app.cli import backup, doctor, logs, processes, prune, rebuild, run, serve, targets
 from app.cli.failure import Failure
 from app.cli.output import note
 from app.startup_errors import StartupError
@@ -25,7 +25,7 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for module in (serve, run, processes, logs, targets):
+    for module in (serve, run, processes, logs, targets, prune, backup, rebuild, doctor):
         module.add_to(app)
     return app
 

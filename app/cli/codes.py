@@ -31,6 +31,8 @@ TRY_LATER = os.EX_TEMPFAIL
 """The service can't do it now; it is starting, stopping or full."""
 NOT_ALLOWED = os.EX_NOPERM
 """The token is missing or wrong, or a file can't be read."""
+PROBLEM = 1
+"""`doctor` found a problem."""
 STILL_ALIVE = 1
 """`stop --all`: somebody is still alive, or could not be asked."""
 

@@ -12,7 +12,7 @@ from app.cli.client import JSON, Service, path_of
 from app.cli.command import Cli, add_command
 from app.cli.failure import Failure
 from app.cli.names import find, title
-from app.cli.output import note
+from app.cli.output import note, size
 
 Stream = Literal["stdout", "stderr"]
 
@@ -35,6 +35,8 @@ def logs(
     With --json each record is an object on a line of its own: time, stream, text, partial (the line goes on).
     """
     found = find(cli.service(), process)
+    if tail is None and (removed := found["log_start"]):
+        note(f"[{size(removed)} of older output were removed: the logs are kept within a budget]")
     writer = Writer(times=times, as_json=cli.as_json)
     if follow:
         follow_log(cli, found, writer, tail=tail, stream=stream)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import lifecycle
 from app.cli.trees import has_ended, is_alive
 from app.db.store import Store
-from app.errors import StartupError
+from app.errors import RecordUnavailable, StartupError
 from app.lifecycle import Event
 from app.presentation import view
 from app.server import lock_data_folder
@@ -28,7 +28,7 @@ from app.settings import Settings
 from app.supervisor import connection as connections
 from app.supervisor.connection import KeeperConnection
 from app.supervisor.engine import RUNS, SOCKET
-from app.supervisor.evidence import Evidence
+from app.supervisor.evidence import examine
 from app.supervisor.recovery import process_of_folder
 from app.supervisor.remains import Marks, end_remains
 from procdeck import posix, run_folder
@@ -143,18 +143,10 @@ def _without_exit_record(settings: Settings, runs: Path) -> set[str]:
 
 def _is_abandoned(folder: Path) -> bool:
     try:
-        evidence = _evidence(folder)
+        evidence = examine(folder)
         return evidence.is_claimed and not evidence.is_kept and bool(evidence.entries) and not has_ended(folder)
     except (OSError, ValueError):
         return False
-
-
-def _evidence(folder: Path) -> Evidence:
-    """As the service examines a run folder, in the order of `LocalEngine.examine`: the claim, the lock, the journal."""
-    text = str(folder)
-    is_claimed = run_folder.is_claimed(text)
-    is_kept = run_folder.is_kept(text)
-    return Evidence(run_folder.read_journal(text), is_kept, is_claimed)
 
 
 def _active(settings: Settings, otherwise: Iterable[str]) -> set[str]:
@@ -162,14 +154,14 @@ def _active(settings: Settings, otherwise: Iterable[str]) -> set[str]:
     try:
         with closing(Store.open(settings.record_url)) as store:
             return {process.id for process in store.active()}
-    except (StartupError, SQLAlchemyError, OSError):
+    except (StartupError, RecordUnavailable, SQLAlchemyError, OSError):
         return set(otherwise)
 
 
 def _settled(folder: Path) -> JSON:
     """What became of a process, as the API shows it. Of one that is lost, what is left is ended first."""
     try:
-        evidence = _evidence(folder)
+        evidence = examine(folder)
         process, _ = process_of_folder(run_folder.read_spec(str(folder)), evidence)
         if not evidence.is_kept and not process.is_over:
             session = process.pid if process.detail.get("boot_id") == posix.BOOT_ID else None

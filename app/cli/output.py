@@ -87,8 +87,9 @@ def compact(value: Any) -> str:
 
 
 def state(process: Mapping[str, Any]) -> str:
-    """The state while it lives, the outcome once it is over."""
-    return str(process["outcome"] or process["state"]).replace("_", " ")
+    """The state while it lives, with what is odd about it; the outcome once it is over."""
+    word = str(process["outcome"] or process["state"]).replace("_", " ")
+    return f"{word} ({process['condition']})" if process.get("condition") else word
 
 
 def seconds(value: float | None) -> str:

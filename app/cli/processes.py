@@ -11,7 +11,7 @@ import typer
 
 from app.cli import codes, output
 from app.cli.client import JSON, Service, path_of
-from app.cli.command import Cli, add_command
+from app.cli.command import Cli, add_command, is_over
 from app.cli.failure import Failure, Refused
 from app.cli.names import every, find, title
 from app.cli.output import note, print_json, say, table
@@ -118,6 +118,8 @@ def _facts(process: JSON) -> list[tuple[str, str]]:
         ("ran", output.seconds(process["duration"])),
         ("CPU time", output.seconds(process["cpu_seconds"])),
         ("memory", _memory(process)),
+        ("on disk", output.size(process["disk_bytes"])),
+        ("log removed", output.size(process["log_start"] or None)),
         ("labels", ", ".join(f"{key}={value}" for key, value in process["labels"].items())),
         ("relaunch of", process["origin_id"] or ""),
     ]
@@ -295,7 +297,7 @@ def _stop_all(cli: Cli, grace: float | None, reason: str | None) -> None:
     if cli.url is not None or cli.is_running():
         ended = _stop_all_through_service(cli, {"grace": grace, "reason": reason})
         if cli.url is None:
-            _wait_for_trees(cli.settings.data_dir / "runs", ended)
+            _wait_for_trees(cli.settings.data_dir / "runs", [process for process in ended if is_over(process)])
     else:
         from app.cli.offline import stop_all
 

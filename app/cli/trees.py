@@ -6,8 +6,12 @@ from procdeck import run_folder
 
 
 def has_ended(folder: Path) -> bool:
-    """Whether there is an exit record. Raises OSError, ValueError."""
-    return any(entry["event"] in ("stopped", "not_started") for entry in run_folder.read_journal(str(folder)))
+    """Whether there is an exit record. Raises OSError; ValueError when it may be where the journal is damaged."""
+    entries, damage = run_folder.read_journal(str(folder))
+    found = any(entry["event"] in ("stopped", "not_started") for entry in entries)
+    if damage is not None and not found:
+        raise ValueError(damage)
+    return found
 
 
 def is_alive(folder: Path) -> bool:

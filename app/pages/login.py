@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.deps import AuthDep, IdentityDep
-from app.errors import AppError, TooManyRequests, Unauthorized
+from app.errors import AppError, TooManyRequests, Unauthorized, Unavailable
 from app.pages.render import page, redirect
 from app.security.auth import safe_next
 
@@ -36,8 +36,9 @@ async def log_in(request: Request, auth: AuthDep) -> Response:
     address = request.client.host if request.client else ""
     try:
         session_id = await auth.log_in(code or token, address)
-    except (Unauthorized, TooManyRequests) as error:
-        return _login_page(request, "", wanted, error)
+    except (Unauthorized, TooManyRequests, Unavailable) as error:
+        # A code that could not be used for no fault of its own is good for another try.
+        return _login_page(request, code if isinstance(error, Unavailable) else "", wanted, error)
     response = redirect(request, safe_next(wanted))
     response.headers.append("Set-Cookie", auth.session_cookie(session_id))
     return response
@@ -50,7 +51,7 @@ def _login_page(request: Request, code: str, wanted: str | None, error: AppError
         status=error.status if error else 200,
         # A challenge would have the browser ask for a password of its own.
         headers=_HEADERS
-        | ({"Retry-After": error.headers["Retry-After"]} if isinstance(error, TooManyRequests) else {}),
+        | ({"Retry-After": error.headers["Retry-After"]} if isinstance(error, TooManyRequests | Unavailable) else {}),
         code=code,
         wanted=safe_next(wanted),
         error=error.detail if error else "",

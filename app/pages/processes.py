@@ -65,7 +65,11 @@ async def list_processes(
 
 def _row(process: Process, supervisor: Supervisor) -> dict[str, Any]:
     main, behind = row_actions(process)
-    return {"process": view(process, supervisor.sample(process.id)), "main": main, "behind": behind}
+    return {
+        "process": view(process, supervisor.sample(process.id), supervisor.condition(process.id)),
+        "main": main,
+        "behind": behind,
+    }
 
 
 # --- one process -------------------------------------------------------------------------------------------------
@@ -79,9 +83,10 @@ async def show_process(request: Request, id: str, supervisor: SupervisorDep, sto
     return page(
         request,
         "process/page.html",
-        process=view(process, supervisor.sample(id)),
+        process=view(process, supervisor.sample(id), supervisor.condition(id)),
         asked=process.asked,
         spec=process.spec,
+        code_now=(supervisor.catalogue.get(process.target) or {}).get("fingerprint"),
         sample=supervisor.sample(id),
         actions=actions(process),
         transitions=await run_in_threadpool(store.transitions, id),

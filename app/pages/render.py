@@ -7,7 +7,7 @@ attribute: the policy of the door allows neither.
 import binascii
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -24,6 +24,7 @@ from app.answers import HTMLAnswer
 from app.pages import words
 from app.resources import resource_dir
 from app.security.auth import safe_next
+from app.troubles import Trouble
 from app.version import VERSION
 
 REFERRER_POLICY = "same-origin"
@@ -137,9 +138,15 @@ def _render(request: Request, template: str, **context: Any) -> str:
         "path": request.scope["path"],
         "here": _here(request),
         "json_url": None,
+        "troubles": _troubles(request),
         "now": datetime.now(UTC),
     }
     return environment().get_template(template).render(shared | context)
+
+
+def _troubles(request: Request) -> Sequence[Trouble]:
+    """What is wrong with the service, for who is signed in; the door, which refuses, is outside of what knows it."""
+    return request.app.state.parts.troubles.present() if "app" in request.scope else ()
 
 
 def _here(request: Request) -> str:

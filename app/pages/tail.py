@@ -1,5 +1,6 @@
 """The end of a log as lines of a page."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from procdeck.log import Record, parse
 LINES = 500
 """Lines on the page of a process; the rest of the log is in the download, and further on live."""
 MAX_LINES = 20_000
+MAX_BYTES = 4 * 1024 * 1024
+"""Of the log, about, however long its lines are."""
 
 
 @dataclass(slots=True)
@@ -30,7 +33,7 @@ class Line:
 
 @dataclass(slots=True)
 class Tail:
-    """The last lines of a log. `after` is the offset behind them, `is_cut` whether there are lines before them."""
+    """The last lines of a log. `after` is the offset behind them, `is_cut` whether lines before them are kept."""
 
     lines: list[Line] = field(default_factory=list)
     after: int = 0
@@ -57,12 +60,15 @@ def join(records: Iterable[Record]) -> list[Line]:
 async def read(supervisor: Supervisor, process_id: str, count: int = LINES) -> Tail:
     """The last `count` records of a log, as lines."""
     start = await logs.start_offset(supervisor, process_id, 0, count)
+    oldest, end = await asyncio.to_thread(supervisor.engine.log_extent, process_id)
+    start = max(start, end - MAX_BYTES)
     records: list[Record] = []
     after, first = start, None
     async for chunk in logs.chunks(supervisor, process_id, start, follow=False):
         first = chunk.start if first is None else first
         after = chunk.end
         records += parse(chunk)
-        if len(records) > 2 * count:  # the process writes faster than we read: leave the rest to the stream
+        # The process writes faster than we read: leave the rest to the stream.
+        if len(records) > 2 * count or after - start > 2 * MAX_BYTES:
             break
-    return Tail(join(records), after, is_cut=bool(first))
+    return Tail(join(records), after, is_cut=first is not None and first > oldest)

@@ -75,6 +75,9 @@ async def show_target(request: Request, name: str, supervisor: SupervisorDep, st
         "targets/page.html",
         target=entry,
         parameters=fields(entry["parameters"]),
-        recent=[view(process, supervisor.sample(process.id)) for process in supervisor.refresh(recent)],
+        recent=[
+            view(process, supervisor.sample(process.id), supervisor.condition(process.id))
+            for process in supervisor.refresh(recent)
+        ],
         json_url=f"/api/v1{target_url(name)}",
     )

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+LONGEST = 20_000
+LONGEST_RAW = 4 * LONGEST
+"""Characters of a line of a log that a page shows, and those that are looked at for them."""
 MAX_CALL = 2000
 """Characters of a call that a page shows; the whole is in the JSON of the process."""
 
@@ -92,8 +95,17 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def log_text(raw: str) -> str:
-    """A line as a terminal would leave it: what follows the last carriage return, without colours and controls.
+    """A line as a terminal would leave it: what follows the last carriage return, without colours and controls, and no
+    longer than a page can bear.
 
     static/log.js does the same for what arrives live.
     """
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _ESCAPES.sub("", raw).rstrip("\r").rpartition("\r")[2])
+    if len(raw) > LONGEST_RAW:
+        raw = _last_part(raw)[: LONGEST_RAW + 1]
+    text = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _last_part(_ESCAPES.sub("", raw[:LONGEST_RAW])))
+    is_cut = len(raw) > LONGEST_RAW or len(text) > LONGEST
+    return f"{text[:LONGEST]} … (the download has the whole line)" if is_cut else text
+
+
+def _last_part(text: str) -> str:
+    return text.rstrip("\r").rpartition("\r")[2]

@@ -38,7 +38,7 @@ class Published:
 
 
 class Reset(NamedTuple):
-    """Too much was missed: read the present state again; events go on after ``id``."""
+    """Too much was missed, or the record was made again: read the present state; events go on after ``id``."""
 
     id: int
 
@@ -55,6 +55,8 @@ class Broadcaster:
         self._memory: deque[Published] = deque(maxlen=MEMORY)
         self._forgotten = last_id  # every event up to this number is in the record only
         self._pulse = Pulse()
+        self._begins = 0  # numbers below are of a record that is no more
+        self._era = 0  # counts the times that all readers had to start over
         self.last_id = last_id
         self.closed = False
 
@@ -65,6 +67,17 @@ class Broadcaster:
                 self._forgotten = self._memory[0].id
             self._memory.append(event)
             self.last_id = event.id
+        self._pulse.fire()
+
+    def restart(self, last_id: int) -> None:
+        """The record was made again, with the events up to this number: every reader is told to start over."""
+        self._memory.clear()
+        self._forgotten = self._begins = self.last_id = last_id
+        self.reset_readers()
+
+    def reset_readers(self) -> None:
+        """Tell those who read now to start over: something became known behind their backs."""
+        self._era += 1
         self._pulse.fire()
 
     def close(self) -> None:
@@ -78,9 +91,11 @@ class Broadcaster:
         A number that was never given is answered with `Reset`.
         """
         position = self.last_id if after is None else after
+        era = self._era
         while not self.closed:
-            if position > self.last_id or self.last_id - position > TOO_FAR:
-                position = self.last_id
+            is_too_far = self.last_id - position > TOO_FAR
+            if era != self._era or not self._begins <= position <= self.last_id or is_too_far:
+                position, era = self.last_id, self._era
                 yield Reset(position)
             elif position < self._forgotten:
                 # The record may hold more by the time it answers: that comes from memory. It may hold nothing: then

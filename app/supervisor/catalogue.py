@@ -64,6 +64,7 @@ def _command(name: str, command: CommandSettings) -> Entry:
         "preloaded": False,
         "error": None,
         "source": None,
+        "fingerprint": None,
         "warnings": [],
         "run": list(command.run),
         "env": dict(command.env),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from procdeck.protocol import Decoder, Message, ProtocolError, encode
+from procdeck.protocol import Decoder, Message, ProtocolError, encode, understands
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: after a restart of the service all keepers come at once."""
@@ -21,7 +21,7 @@ class KeeperListener(Protocol):
     """Who is told what keepers say."""
 
     def keeper_connected(self, connection: "KeeperConnection", hello: Message) -> None:
-        """A keeper has said whose it is; ``connection.process_id`` is set."""
+        """A keeper has said whose it is; ``connection.process_id`` and ``connection.version`` are set."""
 
     def keeper_said(self, process_id: str, message: Message) -> None:
         """A message of the keeper of this process."""
@@ -38,6 +38,12 @@ class KeeperConnection(asyncio.Protocol):
         self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
         self.process_id: str | None = None
+        self.version: object = None
+
+    @property
+    def is_understood(self) -> bool:
+        """Whether the keeper's release is near enough to ours; what one says that is not is not listened to."""
+        return understands(self.version)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
@@ -55,9 +61,10 @@ class KeeperConnection(asyncio.Protocol):
 
     def _take(self, message: Message) -> None:
         if self.process_id is not None:
-            self._listener.keeper_said(self.process_id, message)
+            if self.is_understood:
+                self._listener.keeper_said(self.process_id, message)
         elif message["type"] == "hello" and isinstance(message.get("id"), str):
-            self.process_id = message["id"]
+            self.process_id, self.version = message["id"], message.get("version")
             self._listener.keeper_connected(self, message)
         else:
             raise ProtocolError("the first message of a keeper must be hello")

@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from app.lifecycle import Process
 from app.settings import Settings
 from app.supervisor import connection as connections
 from app.supervisor.connection import KeeperConnection, KeeperListener
-from app.supervisor.evidence import Evidence
+from app.supervisor.disk import RunFolders
+from app.supervisor.evidence import Evidence, examine, why_foreign
 from app.supervisor.launchers import Environment, LauncherConfig, LauncherGone, NotForked, make_runtime
-from app.supervisor.remains import Marks, end_remains
+from app.supervisor.remains import Marks, Registrar, end_remains, orphaned
 from procdeck import failpoints, log, posix, run_folder
 from procdeck.states import State
 
@@ -32,6 +32,10 @@ RUNS = "runs"
 
 class NotStarted(Exception):
     """The process was not launched and never will be; the text is the reason."""
+
+
+class LauncherSilent(NotStarted):
+    """The launcher is there and does not answer."""
 
 
 class LocalEngine:
@@ -47,17 +51,22 @@ class LocalEngine:
     ) -> None:
         self._settings = settings
         self._listener = listener
-        self._runs = settings.data_dir / RUNS
+        self.runs = settings.data_dir / RUNS
+        self.folders = RunFolders(self.runs)
         self._socket = settings.data_dir / SOCKET
         try:
-            self._runs.mkdir(mode=0o700, exist_ok=True)
+            self.runs.mkdir(mode=0o700, exist_ok=True)
             runtime = make_runtime(settings.data_dir)
         except OSError as error:
             raise DataFolderUnusable(f"the data folder {settings.data_dir} can't be used: {error}") from error
         self.environments = {
             config.name: Environment(config, runtime, on_catalogue, on_keeper_exit) for config in configs
         }
+        self._registrar = Registrar(self.runs)
         self._connections: dict[str, KeeperConnection] = {}
+        self.foreign_versions: dict[str, object] = {}
+        """The processes whose keepers are there and of a release too far from ours to be spoken to, with their
+        versions of the protocol."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -90,7 +99,7 @@ class LocalEngine:
 
     def folder(self, process_id: str) -> Path:
         """The run folder of a process."""
-        return self._runs / process_id
+        return self.runs / process_id
 
     def create(self, process: Process) -> None:
         """Make the run folder.
@@ -126,6 +135,8 @@ class LocalEngine:
         claims the folder, any later one ends at once.
         """
         folder = self.folder(process.id)
+        if foreign := why_foreign(folder):
+            raise NotStarted(f"its run folder can't be used: {foreign}")
         spec = {**process.spec, "folder": str(folder), "socket": str(self._socket)}
         limit = self._settings.start_timeout
         for _ in range(3):
@@ -140,13 +151,15 @@ class LocalEngine:
                 logger.warning("the launcher ended while %s was being launched; asking the next", process.id)
             except TimeoutError:
                 break
-        raise NotStarted(f"the launcher of environment {process.environment!r} did not answer within {limit:g} s")
+        raise LauncherSilent(f"the launcher of environment {process.environment!r} did not answer within {limit:g} s")
 
     def refuse(self, process_id: str, actor: str, reason: str | None, data: dict[str, Any]) -> run_folder.Entry | None:
         """Make sure that no keeper will ever start this process, and write so into its journal; the entry, or None when
         a keeper has it already. Blocks. Raises OSError."""
         folder = str(self.folder(process_id))
         failpoints.reach("service.refuse.before_claim")
+        if foreign := why_foreign(self.folder(process_id)):
+            raise OSError(f"its run folder can't be used: {foreign}")
         claimed = run_folder.claim(folder)
         if claimed is None:
             return None
@@ -165,6 +178,9 @@ class LocalEngine:
         assert connection.process_id is not None
         before = self._connections.get(connection.process_id)
         self._connections[connection.process_id] = connection
+        self.foreign_versions.pop(connection.process_id, None)
+        if not connection.is_understood:
+            self.foreign_versions[connection.process_id] = connection.version
         if before is not None and before is not connection:
             before.close()
 
@@ -173,11 +189,12 @@ class LocalEngine:
         if connection.process_id is None or self._connections.get(connection.process_id) is not connection:
             return False
         del self._connections[connection.process_id]
+        self.foreign_versions.pop(connection.process_id, None)
         return True
 
     def is_connected(self, process_id: str) -> bool:
         """Whether the keeper can be spoken to now."""
-        return process_id in self._connections
+        return process_id in self._connections and process_id not in self.foreign_versions
 
     def connected_count(self) -> int:
         """How many keepers are connected."""
@@ -193,50 +210,54 @@ class LocalEngine:
 
     def send(self, process_id: str, type_: str, **fields: Any) -> bool:
         """Send a message to a keeper; False when it is not connected."""
-        connection = self._connections.get(process_id)
-        if connection is not None:
-            connection.send(type_, **fields)
-        return connection is not None
+        if not self.is_connected(process_id):
+            return False
+        self._connections[process_id].send(type_, **fields)
+        return True
 
     # --- run folders --------------------------------------------------------------------------------------------------
 
     def examine(self, process_id: str) -> Evidence:
-        """What the run folder says. Blocks. Raises OSError, ValueError when it can't be read."""
-        folder = str(self.folder(process_id))
+        """What the run folder says. Blocks. Raises OSError when it can't be looked at."""
         failpoints.reach("service.adopt.examine")
-        # In this order: a keeper that comes in between is seen by its lock, and one that ends in between has written
-        # its journal before it let go.
-        is_claimed = run_folder.is_claimed(folder)
-        is_kept = run_folder.is_kept(folder)
-        return Evidence(run_folder.read_journal(folder), is_kept, is_claimed)
+        return examine(self.folder(process_id))
+
+    def is_child_alive(self, process: Process) -> bool:
+        """Whether the child that was started for a process lives; so does its keeper then, even when nothing in the run
+        folder says so any more. Blocks."""
+        if process.pid is None or process.detail.get("boot_id") != posix.BOOT_ID:
+            return False
+        found = posix.stat(process.pid)
+        return found is not None and found.state != "Z" and found.start_ticks == process.detail.get("start_ticks")
+
+    def last_words(self, process_id: str) -> str | None:
+        """What a keeper that could not start its process wrote last into its own log. Blocks."""
+        try:
+            text = posix.read_file(str(self.folder(process_id) / run_folder.KEEPER_LOG))
+        except OSError:
+            return None
+        return text.decode(errors="replace").strip().rpartition("\n")[2][:300] or None
 
     def is_claimed(self, process_id: str) -> bool:
         """Whether a keeper, or a service in its stead, ever took the process. Blocks."""
         return run_folder.is_claimed(str(self.folder(process_id)))
 
-    def end_remains(self, process: Process) -> int:
-        """SIGKILL what is left of a process without a keeper; how many there were. Blocks."""
+    def end_remains(self, process: Process, since: float) -> int:
+        """SIGKILL what is left of a process that is without a keeper ``since`` then (of `time.monotonic`) or longer;
+        how many there were. Blocks."""
         # A pid and a start time name a process only together with the boot they are of.
         session = process.pid if process.detail.get("boot_id") == posix.BOOT_ID else None
+        if not self._registrar.since(since).shows(process.id, session):
+            return 0
         return end_remains(Marks(process.id, self.folder(process.id), session, process.detail.get("start_ticks")))
 
-    def process_ids(self) -> list[str]:
-        """The ids of all run folders. Blocks."""
-        return [entry.name for entry in self._runs.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
-
-    def spec(self, process_id: str) -> Mapping[str, Any]:
-        """The launch spec in a run folder. Blocks. Raises OSError, ValueError."""
-        return run_folder.read_spec(str(self.folder(process_id)))
+    def orphaned(self) -> set[str]:
+        """The ids of processes of which something lives without a keeper. Blocks."""
+        return orphaned(self.runs)
 
     def delete(self, process_id: str) -> None:
-        """Remove a run folder.
-
-        It gets a hidden name first, so that a half-removed one is never taken for a run. Blocks.
-        """
-        hidden = self._runs / f".{process_id}.deleted"
-        with contextlib.suppress(FileNotFoundError):
-            self.folder(process_id).rename(hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+        """Remove a run folder. Blocks."""
+        self.folders.delete(process_id)
 
     # --- logs ---------------------------------------------------------------------------------------------------------
 

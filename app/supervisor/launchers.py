@@ -19,13 +19,15 @@ from watchfiles import Change, awatch
 
 from app.settings import EnvironmentSettings, Settings
 from app.startup_errors import BadConfig
-from procdeck import failpoints, posix
+from procdeck import failpoints, oom, posix
 from procdeck.protocol import Decoder, Message, ProtocolError, encode
 
 logger = logging.getLogger("procdeck.launchers")
 
 DEFAULT = "default"
 BACKOFF_MIN, BACKOFF_MAX = 0.2, 30.0
+FAILURES = 3
+"""Failures in a row that are no accident."""
 LONG_LIFE = 10.0
 """Seconds after which the end of a launcher is taken for an accident, and not for what will happen to the next, too."""
 START_WITHIN = 30.0
@@ -239,6 +241,7 @@ def _spawn(config: LauncherConfig, runtime: Path, link: socket.socket) -> subpro
         "preload": config.preload,
         "import_timeout": config.import_timeout,
         "open_files": config.open_files,
+        "oom_score": oom.FOUND,
     }
     command = [config.python, "-P", "-m", "procdeck.launcher", str(link.fileno()), json.dumps(arguments)]
     return subprocess.Popen(
@@ -290,6 +293,11 @@ class Environment:
     closed: bool = False
     has_reported: bool = False
     """Whether its catalogue was told, be it that there is none."""
+    failures: int = 0
+    """Launchers in a row that did not come up, or did not live long."""
+    last_failure: str = ""
+    """Why the last one did not come up; empty when it did."""
+    _up_since: float = 0.0
     _present: asyncio.Event = field(default_factory=asyncio.Event)
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -300,17 +308,25 @@ class Environment:
         while not self.closed:
             if await self.reload() and await self._lifetime() >= LONG_LIFE:
                 delay = BACKOFF_MIN
+                self.failures = 0
             else:
+                self.failures += 1
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, BACKOFF_MAX)
 
     async def _lifetime(self) -> float:
         """Wait until there is no launcher any more; the seconds that there was one."""
-        began = monotonic()
+        self._up_since = monotonic()
         while self.current is not None:
             await self.current.gone.wait()
             self._forget_dead()
-        return monotonic() - began
+        return monotonic() - self._up_since
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it is no accident that there is no launcher, or none that has lived for long."""
+        has_lived = self.current is not None and monotonic() - self._up_since >= LONG_LIFE
+        return self.failures >= FAILURES and not has_lived
 
     def _forget_dead(self) -> None:
         if self.current is not None and self.current.gone.is_set():
@@ -342,6 +358,7 @@ class Environment:
             failpoints.reach("service.reload.swapped")
             self._present.set()
             self.has_reported = True
+            self.last_failure = ""
             self.on_catalogue(self.config.name, fresh.entries)
             if retired is not None:
                 retired.close()
@@ -383,6 +400,7 @@ class Environment:
     def _report_failure(self, text: str) -> None:
         logger.error("environment %r: %s", self.config.name, text)
         self.has_reported = True
+        self.last_failure = text
         if self.current is None:
             self.on_catalogue(self.config.name, [_broken(module, text) for module in self.config.modules])
 
@@ -449,4 +467,11 @@ async def _ready(launcher: LauncherProcess, limit: float) -> bool:
 
 def _broken(module: str, error: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": module, "module": module, "kind": "module", "doc": "", "signature": ""}
-    return entry | {"parameters": {}, "preloaded": False, "error": error, "source": None, "warnings": []}
+    return entry | {
+        "parameters": {},
+        "preloaded": False,
+        "error": error,
+        "source": None,
+        "fingerprint": None,
+        "warnings": [],
+    }

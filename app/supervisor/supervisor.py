@@ -10,49 +10,65 @@ import contextlib
 import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import arguments, lifecycle
-from app.db.store import Store, delete_process, insert_process
-from app.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
+from app.db.store import Renewed, Store, delete_process
+from app.errors import Conflict, FieldError, Invalid, NotFound, RecordUnavailable, Unavailable
 from app.lifecycle import Event, Process
 from app.metrics import Metrics
+from app.retention import Limits
 from app.settings import OnExit, Settings
+from app.supervisor import deletion
 from app.supervisor.background import Background, first
 from app.supervisor.broadcaster import Broadcaster
 from app.supervisor.catalogue import Catalogue
 from app.supervisor.connection import KeeperConnection
-from app.supervisor.engine import LocalEngine, NotStarted
+from app.supervisor.engine import LauncherSilent, LocalEngine, NotStarted
 from app.supervisor.evidence import Evidence
+from app.supervisor.imports import Imported
 from app.supervisor.launchers import LauncherConfig
 from app.supervisor.launches import Launch, Request, again, digest_of, spec_of
 from app.supervisor.ledger import Ledger, Live
+from app.supervisor.log_budget import LogBudget
 from app.supervisor.pulse import Pulse
-from app.supervisor.recovery import event_of_entry, process_of_folder, process_of_spec
+from app.supervisor.record import Record
+from app.supervisor.recovery import event_of_entry, process_of_spec
+from app.supervisor.retention import Pruned, Retention
 from app.troubles import Troubles
 from procdeck import failpoints
-from procdeck.protocol import Message
+from procdeck.protocol import VERSION, Message
 from procdeck.states import ACTIVE, State
 
 logger = logging.getLogger("procdeck.supervisor")
 
 RECONCILE_EVERY = 3.0
 """Seconds between two comparisons of the record with the run folders."""
+BURIALS_AT_ONCE = 4
 ANSWER_WITHIN = 5.0
 """Seconds that a keeper may take to carry out a command."""
+FULL_FOR = 5
+"""Seconds after which who found the queue full is told to try again."""
+FOREIGN = "protocol"
+"""The trouble of keepers of a release too far from ours."""
 _BEFORE_RUNNING = (State.CREATED, State.QUEUED, State.STARTING)
 
 JSON = dict[str, Any]
 
 
 class Supervisor:
-    """Our side of all keepers. Made by `create_app`, which starts and stops it with the service."""
+    """Our side of all keepers. Made by `create_app`, which starts and stops it with the service.
+
+    ``renewed`` says that ``store`` is new, in the place of a database that was damaged.
+    """
 
     def __init__(
         self,
@@ -61,22 +77,33 @@ class Supervisor:
         configs: Sequence[LauncherConfig],
         metrics: Metrics,
         troubles: Troubles,
+        renewed: Renewed | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
         self.catalogue = Catalogue(settings.commands, [config.name for config in configs])
         self.engine = LocalEngine(settings, configs, self, self._on_catalogue, self._on_keeper_exit)
         self._background = Background()
-        self._ledger = Ledger(store, self._background, self._start_waiting)
+        self._ledger = Ledger(store, self._background, self._on_over)
+        self.retention = Retention(store, self.engine.folders, self.delete)
+        self._log_budget = LogBudget(settings.log_budget_total, self.engine.folders, store, self._ledger.lives, metrics)
         self.catalogue_changed = Pulse()
         self.stopping = False
         self.metrics = metrics
         self.troubles = troubles
-        self._numbers = itertools.count(store.last_number() + 1)
+        self._renewed = renewed
+        self._last_number = store.last_number()
+        self.record = Record(store, self.engine.runs, self._ledger, troubles, lambda: self._last_number, self._go_on)
         self._requests = itertools.count(1)
         self._waiting: deque[Live] = deque()
+        self._arriving: set[Live] = set()
+        """Who will wait as soon as it is recorded, and has a place in the queue already."""
         self._keys: dict[str, asyncio.Lock] = {}
         self._burying: set[str] = set()
+        self._sweeping: dict[str, Process] = {}
+        """Those that are over, and whose keepers end what they left behind."""
+        # Threads of their own, so that remains which do not die keep nobody from reading a log or the record.
+        self._burials = ThreadPoolExecutor(BURIALS_AT_ONCE, "burial")
         self._deleting: set[str] = set()
 
     @property
@@ -88,9 +115,10 @@ class Supervisor:
 
     async def start(self) -> None:
         """Adopt what lives, learn what ended meanwhile, start the launchers. Raises `app.errors.StartupError`."""
-        await self._import_folders()
-        active = await asyncio.to_thread(self.store.active)
-        lives = [self._ledger.open(process) for process in active if process.state is not State.CREATED]
+        if await self.record.begin(self._renewed):
+            await asyncio.to_thread(self._ledger.forget_events)
+        await deletion.finish_all(self.store, self.engine.folders)
+        lives = await self._open_active(Imported())
         await self.engine.start()
         for live in lives:
             # Who waited for room or for a launcher when the last service ended goes on waiting.
@@ -98,32 +126,27 @@ class Supervisor:
             if is_waiting and not await asyncio.to_thread(self.engine.is_claimed, live.process.id):
                 self._enqueue(live)
         await self._reconcile()
+        self._background.spawn(self._end_orphans())
         self._background.spawn(self._keep_reconciling())
+        self._background.spawn(self.record.watch())
+        self._background.spawn(self.retention.run(Limits.of(self.settings), self._count_pruned))
+        self._background.spawn(self._log_budget.run())
 
-    async def _import_folders(self) -> None:
-        """Take into the record the run folders that it does not know: of a database that was lost, or is older than
-        they are."""
-        known = await asyncio.to_thread(self.store.ids)
-        unknown = sorted(set(await asyncio.to_thread(self.engine.process_ids)) - known)
-        for process_id in unknown:
-            try:
-                spec, evidence = await asyncio.to_thread(self._read_folder, process_id)
-                process, transitions = process_of_folder(spec, evidence)
-                failpoints.reach("service.import.read")
-                await self.store.writer.run(partial(insert_process, process=process, transitions=transitions))
-                failpoints.reach("service.import.taken")
-            except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError) as error:
-                logger.warning(
-                    "the run folder %s can't be taken into the record and is left as it is: %s", process_id, error
-                )
-            else:
-                logger.info("took %s (%s) into the record from its run folder", process.name, process_id)
-        if unknown:
-            self._numbers = itertools.count(await asyncio.to_thread(self.store.last_number) + 1)
-            await asyncio.to_thread(self._ledger.forget_events)
+    async def _open_active(self, imported: Imported) -> list[Live]:
+        """Take up every process of the record that is not over; those that are in memory go on from what is in it."""
+        for process in imported.processes.values():
+            live = self._ledger.lives.get(process.id)
+            if live is not None:
+                self._ledger.resume(live, process)
+        active = await asyncio.to_thread(self.store.active)
+        self._last_number = max(self._last_number, await asyncio.to_thread(self.store.last_number))
+        return [self._ledger.open(process) for process in active if process.state is not State.CREATED]
 
-    def _read_folder(self, process_id: str) -> tuple[Mapping[str, Any], Evidence]:
-        return self.engine.spec(process_id), self.engine.examine(process_id)
+    async def _go_on(self, imported: Imported) -> None:
+        """The record was made again: learn what came to pass meanwhile."""
+        for live in await self._open_active(imported):
+            self._background.spawn(self._catch_up(live, live.last_told))
+        await self._reconcile()
 
     def stop_launching(self) -> None:
         """The service is about to end: take no more launches and end every stream."""
@@ -150,6 +173,7 @@ class Supervisor:
         if left:
             logger.warning("%d process(es) go on without the service; the next start adopts them", len(left))
         await self._background.cancel()
+        self._burials.shutdown(wait=False, cancel_futures=True)
         await self.engine.close()
 
     async def _end_for_exit(self) -> None:
@@ -208,10 +232,11 @@ class Supervisor:
             raise Unavailable("The service is ending; it takes no launches.")
         entry = self._launchable(launch)
         began = asyncio.get_running_loop().time()
-        spec = spec_of(launch, entry, next(self._numbers), request, self.settings)
+        self._last_number += 1
+        spec = spec_of(launch, entry, self._last_number, request, self.settings)
         live = self._ledger.open_new(process_of_spec(spec))
         # Shielded: a client that hangs up must not leave half a launch.
-        await asyncio.shield(self._background.task(self._bring_up(live, launch.start)))
+        await asyncio.shield(self._background.task(self._bring_up_in_step(live, launch.start)))
         if launch.start:
             self.metrics.launches.inc()
             if await self._until_started(live):
@@ -235,19 +260,26 @@ class Supervisor:
             raise Invalid(f"The arguments do not fit {launch.target}{entry['signature']}.", errors=errors)
         return entry
 
+    async def _bring_up_in_step(self, live: Live, start: bool) -> None:
+        with self.record.in_step():
+            await self._bring_up(live, start)
+
     async def _bring_up(self, live: Live, start: bool) -> None:
         """Record a new process, and launch it.
 
         It is in the record and has its folder before it can be launched: after a crash it is known.
         """
         at_once = start and self._may_start(live)
+        if start and not at_once:
+            self._keep_place(live)
         if start:
             self._ledger.apply(live, Event("queued", _now(), live.process.requested_by))
         if at_once:
             self._ledger.apply(live, Event("starting", _now(), lifecycle.SERVICE))
         try:
             await self._ledger.insert(live, partial(self.engine.create, live.process))
-        except (OSError, SQLAlchemyError, RuntimeError) as error:
+        except (OSError, SQLAlchemyError, RecordUnavailable) as error:
+            self._arriving.discard(live)
             self._ledger.close(live)
             await self._undo(live)
             raise Unavailable(f"The launch could not be recorded, so nothing was started: {error}") from error
@@ -263,19 +295,32 @@ class Supervisor:
         # The folder first, and whatever becomes of the record: one that stays comes back with the next start.
         with contextlib.suppress(OSError):
             await asyncio.to_thread(self.engine.delete, live.process.id)
-        with contextlib.suppress(OSError, SQLAlchemyError, RuntimeError):
+        with contextlib.suppress(OSError, SQLAlchemyError, RecordUnavailable):
             await self.store.writer.run(partial(delete_process, process_id=live.process.id))
 
     def _may_start(self, live: Live) -> bool:
         environment = live.process.environment
-        is_behind = any(other.process.environment == environment for other in self._waiting)
+        before = itertools.chain(self._waiting, self._arriving)
+        is_behind = any(other.process.environment == environment for other in before)
         return not is_behind and self._has_room() and self.engine.is_ready(environment)
 
     def _has_room(self) -> bool:
         most = self.settings.max_processes
         return most == 0 or self.alive_count() < most
 
+    def _keep_place(self, live: Live) -> None:
+        """Keep a place in the queue for a process that has yet to be recorded. Raises Unavailable, and lets go of the
+        process, when the queue is full."""
+        most = self.settings.max_queued
+        if 0 < most <= self.queued_count():
+            self._ledger.close(live)
+            raise Unavailable(
+                f"{most} processes wait to be started, and no more may: nothing was started.", retry_after=FULL_FOR
+            )
+        self._arriving.add(live)
+
     def _enqueue(self, live: Live) -> None:
+        self._arriving.discard(live)
         self._waiting.append(live)
         self._background.spawn(self._start_when_ready(live))
 
@@ -285,6 +330,10 @@ class Supervisor:
         except NotStarted as error:
             await self._fail(live, str(error))
             return
+        self._start_waiting()
+
+    def _on_over(self) -> None:
+        self.retention.over.fire()
         self._start_waiting()
 
     def _start_waiting(self) -> None:
@@ -304,14 +353,18 @@ class Supervisor:
         self._background.spawn(self._launch(live))
 
     async def _launch(self, live: Live) -> None:
+        silent = _silent(live.process.environment)
         try:
             failpoints.reach("service.launch.before_order")
             await self.engine.launch(live.process)
+            self.troubles.clear(silent)
             failpoints.reach("service.launch.ordered")
             # The keeper has it, but takes the folder and speaks to us a moment later: until then it is not to be given
             # up.
             await self._until_started(live)
         except NotStarted as error:
+            if isinstance(error, LauncherSilent):
+                self.troubles.report(silent, f"Launches fail: {error}. Reloading the targets starts another.")
             await self._fail(live, str(error))
         finally:
             live.is_launching = False
@@ -346,6 +399,8 @@ class Supervisor:
         live = self._ledger.open(process)
         if live.process.state is not State.CREATED:
             raise Conflict(f"{process.name} can't be started: it is {live.process.state}.")
+        if not self._may_start(live):
+            self._keep_place(live)
         self._ledger.apply(live, Event("queued", _now(), actor))
         self._enqueue(live)
         self.metrics.launches.inc()
@@ -384,6 +439,12 @@ class Supervisor:
         live = self._ledger.lives.get(process_id)
         return live.sample if live else None
 
+    def condition(self, process_id: str) -> str | None:
+        """What keeps a living process from what is expected of it, as its keeper sees it: paused, unkillable, returned;
+        None when nothing does."""
+        live = self._ledger.lives.get(process_id)
+        return live.condition if live else None
+
     def _present(self, process: Process) -> Process:
         live = self._ledger.lives.get(process.id)
         return live.saved if live is not None and not live.is_new else process
@@ -395,6 +456,10 @@ class Supervisor:
     def alive_count(self) -> int:
         """How many processes are alive."""
         return sum(live.process.is_alive for live in self._ledger.lives.values())
+
+    def queued_count(self) -> int:
+        """How many processes wait to be started, or are about to."""
+        return len(self._arriving) + sum(live.process.state is State.QUEUED for live in self._waiting)
 
     async def join(self, process_id: str, timeout: float | None) -> Process:
         """Wait until the process is over or ``timeout`` seconds have passed; the process either way.
@@ -464,6 +529,11 @@ class Supervisor:
                 while not self.engine.send(live.process.id, type_, request=request, **fields):
                     if live.process.is_over:
                         raise Conflict(f"{live.process.name} is over already: {live.process.outcome}.")
+                    if live.process.id in self.engine.foreign_versions:
+                        raise Unavailable(
+                            f"The keeper of {live.process.name} is of a release too far from this one and can't be"
+                            f" commanded; a signal to pid {live.process.pid} from the command line reaches the process."
+                        )
                     await live.changed.wait(0.2)  # its keeper is starting, or on its way back to us
                 failpoints.reach("service.end.sent")
                 await answer
@@ -479,15 +549,29 @@ class Supervisor:
         live = self._ledger.lives.get(process_id)
         if process.state in ACTIVE or (live is not None and not live.saved.is_over):
             raise Conflict(f"{process.name} can't be deleted: it is {process.state}.")
+        # Shielded: a client that hangs up must not leave half a process.
+        await asyncio.shield(self._background.task(self._delete(process_id)))
+
+    async def _delete(self, process_id: str) -> None:
         self._deleting.add(process_id)
         try:
-            failpoints.reach("service.delete.before_row")
-            await self.store.writer.run(partial(delete_process, process_id=process_id))
-            failpoints.reach("service.delete.row_gone")
-            self._ledger.lives.pop(process_id, None)
-            await asyncio.to_thread(self.engine.delete, process_id)
+            with self.record.in_step():
+                await deletion.delete(self.store, self.engine.folders, process_id)
+                self._ledger.lives.pop(process_id, None)
         finally:
             self._deleting.discard(process_id)
+
+    async def prune(self, limits: Limits, target: str | None, *, dry_run: bool) -> Pruned:
+        """Remove the finished processes that ``limits`` do not keep, see `Retention.prune`."""
+        pruned = await self.retention.prune(limits, target=target, dry_run=dry_run)
+        if not dry_run:
+            self._count_pruned(pruned)
+        return pruned
+
+    def _count_pruned(self, pruned: Pruned) -> None:
+        if pruned.count:
+            self.metrics.pruned.inc(pruned.count)
+            logger.info("removed %d finished process(es), %d bytes: see keep_*", pruned.count, pruned.bytes)
 
     # --- what keepers tell --------------------------------------------------------------------------------------------
 
@@ -497,7 +581,12 @@ class Supervisor:
         self.engine.connected(connection)
         process_id = connection.process_id or ""
         live = self._ledger.lives.get(process_id)
+        if not connection.is_understood:
+            self._tell_foreign()
         if live is None:
+            return
+        if not connection.is_understood:
+            self._background.spawn(self._check(live))
             return
         self._take_news(live, hello)
         live.log_end = max(live.log_end, hello["log_end"])
@@ -514,9 +603,10 @@ class Supervisor:
         if live is None:
             return
         kind = message["type"]
+        self._log_budget.heard(process_id)
         if kind == "entry":
             self._take_entry(live, message["entry"])
-        elif kind in ("sample", "progress"):
+        elif kind in ("sample", "progress", "condition"):
             self._take_news(live, message)
         elif kind == "log":
             self._count_log(live, message["end"])
@@ -528,6 +618,8 @@ class Supervisor:
         """Measurements and progress: shown while the process lives, recorded with its end."""
         if message.get("sample"):
             live.sample = message["sample"]
+        if "condition" in message:
+            live.condition = message["condition"]
         if message.get("progress"):
             live.process = replace(live.process, progress=message["progress"])
             live.saved = replace(live.saved, progress=message["progress"])
@@ -545,9 +637,26 @@ class Supervisor:
     def keeper_gone(self, connection: KeeperConnection) -> None:
         """A connection ended: because the keeper is done, was killed, or gave it up."""
         if self.engine.disconnected(connection):
+            self._log_budget.gone(connection.process_id or "")
+            self._end_left(connection.process_id or "")
+            if not connection.is_understood:
+                self._tell_foreign()
             live = self._ledger.lives.get(connection.process_id or "")
             if live is not None and not live.process.is_over and not self.stopping:
                 self._background.spawn(self._check(live))
+
+    def _tell_foreign(self) -> None:
+        """Say how many keepers there are that can't be talked to; see `procdeck.protocol`."""
+        versions = self.engine.foreign_versions.values()
+        if not versions:
+            self.troubles.clear(FOREIGN)
+            return
+        found = ", ".join(sorted({str(version) for version in versions}))
+        self.troubles.report(
+            FOREIGN,
+            f"{len(versions)} process(es) were launched by a release of Procdeck too far from this one (protocol"
+            f" {found}, ours is {VERSION}): their ends and logs are recorded, but they can't be ended from here.",
+        )
 
     def _on_keeper_exit(self, process_id: str) -> None:
         """The launcher saw a keeper end: one that never spoke is noticed at once."""
@@ -557,6 +666,7 @@ class Supervisor:
             self._background.spawn(self._check(live))
 
     def _take_entry(self, live: Live, entry: JSON) -> None:
+        live.last_told = entry
         if entry["seq"] > live.process.journal_seq + 1:
             self._background.spawn(self._catch_up(live, entry))
         else:
@@ -573,6 +683,8 @@ class Supervisor:
             live.answered.append(request)
         self._count_log(live, event.data.get("log_bytes", 0))
         self._ledger.apply(live, event)
+        if event.kind == "stopped" and event.data.get("leftovers"):
+            self._sweeping[live.process.id] = live.process
 
     # --- comparing record and run folders -----------------------------------------------------------------------------
 
@@ -586,13 +698,20 @@ class Supervisor:
 
     async def _reconcile(self) -> None:
         """Ask the run folder of every process whose keeper is not connected; save what could not be saved before."""
+        checks: list[asyncio.Task[None]] = []
         for live in list(self._ledger.lives.values()):
             if live.unsaved:
                 self._ledger.save(live)
             elif live.process.state in ACTIVE and not self.engine.is_connected(live.process.id):
-                await self._check(live)
+                checks.append(self._background.task(self._check(live)))
+        if not checks:
+            return
+        # Side by side, and no longer than until the next time: what is left of one process may take seconds to die.
+        done, _ = await asyncio.wait(checks, timeout=RECONCILE_EVERY)
+        for check in done:
+            check.result()
 
-    async def _catch_up(self, live: Live, told: JSON) -> None:
+    async def _catch_up(self, live: Live, told: JSON | None) -> None:
         """Apply what the journal has and we have not, then the entry ``told``: a full disk may have kept it, or one
         before it, from the journal."""
         try:
@@ -601,7 +720,8 @@ class Supervisor:
             logger.warning("the run folder of %s can't be read: %s", live.process.id, error)
             return
         self._replay(live, evidence)
-        self._learn(live, told)
+        if told is not None:
+            self._learn(live, told)
 
     def _replay(self, live: Live, evidence: Evidence) -> None:
         for entry in evidence.entries:
@@ -616,34 +736,38 @@ class Supervisor:
         try:
             evidence = await asyncio.to_thread(self.engine.examine, process_id)
             self._replay(live, evidence)
+            if live.process.is_over and not evidence.is_kept:
+                self._end_left(process_id)
             if live.process.is_over or evidence.is_kept:
                 return
             if live.is_new or live.is_launching or live in self._waiting:
                 return
+            if evidence.is_missing and await asyncio.to_thread(self.engine.is_child_alive, live.process):
+                return  # its keeper lives then, and will call
             # A folder that is gone has no claim either; one that ran is not waiting for anybody.
             if evidence.is_claimed or live.process.state not in (State.QUEUED, State.STARTING):
-                await self._bury(live)
+                await self._bury(live, evidence.damage)
             else:
                 await self._give_up(live)
         except OSError as error:
             # Out of descriptors or memory, or a disk in trouble: that says nothing of the process.
             logger.warning("the run folder of %s can't be read (it will be tried again): %s", process_id, error)
-        except ValueError as error:
-            await self._lose(live, f"its run folder can't be read: {error}")
         finally:
             self._burying.discard(process_id)
 
     async def _give_up(self, live: Live) -> None:
         """No keeper took it: the service that was to launch it ended first."""
-        await self._fail(live, "the service, or its keeper, ended before it could be started")
+        words = await asyncio.to_thread(self.engine.last_words, live.process.id)
+        why = f": {words}" if words is not None else ""
+        await self._fail(live, f"the service, or its keeper, ended before it could be started{why}")
 
-    async def _bury(self, live: Live) -> None:
-        """Its keeper is dead and left no exit record.
+    async def _bury(self, live: Live, damage: str | None) -> None:
+        """Its keeper is dead and left no exit record, or none that can be read.
 
         End what is left of its tree, then say that it is lost; no exit code is invented.
         """
         failpoints.reach("service.bury.before_end")
-        ended = await asyncio.to_thread(self.engine.end_remains, live.process)
+        ended = await self._sweep(live.process)
         failpoints.reach("service.bury.ended")
         if live.process.state is State.QUEUED:
             # No keeper was asked for: it was claimed by a service that was killed in the middle of `_refuse`.
@@ -652,7 +776,39 @@ class Supervisor:
                 live, Event("not_started", _now(), lifecycle.SERVICE, reason, {"error": _failure(reason)})
             )
         else:
-            await self._lose(live, "its keeper was killed", ended=ended)
+            await self._lose(live, await self._why_ended(live, damage), ended=ended)
+
+    async def _why_ended(self, live: Live, damage: str | None) -> str:
+        if damage is not None:
+            return f"its keeper ended, and {damage}"
+        # One that got no further than this may have said what it lacked.
+        is_early = live.process.state is State.STARTING
+        words = await asyncio.to_thread(self.engine.last_words, live.process.id) if is_early else None
+        return "its keeper was killed" if words is None else f"its keeper ended: {words}"
+
+    def _end_left(self, process_id: str) -> None:
+        """The keeper of a process that is over has gone. It was killed, perhaps, while it ended what was left."""
+        process = self._sweeping.pop(process_id, None)
+        if process is not None and not self.stopping:
+            self._background.spawn(self._end_remains(process))
+
+    async def _end_orphans(self) -> None:
+        """End what lives of processes that are over, and whose keepers were killed while no service was there."""
+        for process_id in await asyncio.to_thread(self.engine.orphaned):
+            process = await asyncio.to_thread(self.store.get, process_id)
+            if process is not None and process.is_over:
+                await self._end_remains(process)
+
+    async def _end_remains(self, process: Process) -> None:
+        if process.spec.get("leftovers") == "keep":
+            return
+        if ended := await self._sweep(process):
+            logger.warning("%s left %d behind when its keeper was killed; they are ended", process.name, ended)
+
+    async def _sweep(self, process: Process) -> int:
+        """End what is left of a process whose keeper is dead by now; how many there were."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._burials, self.engine.end_remains, process, monotonic())
 
     async def _lose(self, live: Live, why: str, **data: Any) -> None:
         if live.process.state in (State.STARTING, State.RUNNING, State.STOPPING):
@@ -684,6 +840,7 @@ class Supervisor:
     def _on_catalogue(self, environment: str, entries: list[JSON]) -> None:
         self.catalogue.replace(environment, entries)
         self.catalogue_changed.fire()
+        self.troubles.clear(_silent(environment))
         self._start_waiting()  # whom the launcher before this one kept waiting by its end
 
     async def reload_targets(self) -> list[JSON]:
@@ -693,6 +850,11 @@ class Supervisor:
         """
         await asyncio.gather(*(env.reload() for env in self.engine.environments.values()))
         return self.catalogue.items()
+
+
+def _silent(environment: str) -> str:
+    """The trouble of a launcher that does not answer."""
+    return f"launcher {environment}"
 
 
 def _failure(reason: str) -> JSON:
