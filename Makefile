@@ -56,6 +56,10 @@ format: $(INSTALLED) ## format, and mend what lint can mend
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## kill our own processes at random for ten minutes, and check the books (ARGS="--seconds 60 --seed 7")
+	@$(VENV)/bin/python -m tests.faults.chaos $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) $(BENCH_INSTALLED) ## measure launches, logs and memory beside supervisord and Circus
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
@@ -73,14 +77,18 @@ clean: ## remove caches and builds; environments and data folders stay
 distclean: clean ## clean, and remove the environments too
 	@rm -rf $(VENV) $(BENCH_VENV) $(LOCK_VENV)
 
-# What the tests drive beside Python: a browser, an init for the container stand-in, a database server. Tests that miss one
-# are skipped, saying so; with CI set they fail.
+# What the tests drive beside Python: a browser, an init for the container stand-in, a database server, and what the fault
+# tests make faults with. Tests that miss one are skipped, saying so; with CI set they fail.
 .PHONY: system-packages
 system-packages:
 	@missing=(); \
 	command -v chromium >/dev/null || missing+=(chromium); \
 	command -v tini >/dev/null || missing+=(tini); \
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql); \
+	command -v gcc >/dev/null && [ -e /usr/include/time.h ] || missing+=(gcc libc6-dev); \
+	command -v strace >/dev/null || missing+=(strace); \
+	PATH=$$PATH:/sbin:/usr/sbin command -v mkfs.ext4 >/dev/null || missing+=(e2fsprogs); \
+	PATH=$$PATH:/sbin:/usr/sbin command -v ip >/dev/null || missing+=(iproute2); \
 	if [ $${#missing[@]} -gt 0 ]; then \
 	  ($(call apt-install,$${missing[*]},the tests need them)) || echo "going on without $${missing[*]}" >&2; fi
 

@@ -33,6 +33,12 @@ def hostile(tmp_path: Path) -> Iterator[Service]:
     yield from _running(Service(tmp_path, [HOSTILE]))
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose targets misbehave, for the tests of one file that leave it as it was."""
+    yield from _running(Service(tmp_path_factory.mktemp("shared"), [HOSTILE]))
+
+
 def _running(service: Service) -> Iterator[Service]:
     try:
         yield service.start()

@@ -1,8 +1,11 @@
 """Targets that misbehave, each in one way. Not a test: the launcher imports it."""
 
+import builtins
 import ctypes
+import locale
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -277,3 +280,136 @@ def memory(size: int) -> None:
         block[page] = 1
     print("holding")
     time.sleep(1000)
+
+
+def leave_a_child(code: int = 7) -> None:
+    """os.fork, and os._exit while that child lives on with every descriptor."""
+    born, tell = os.pipe()
+    if os.fork() == 0:
+        print("grandchild", os.getpid())
+        os.write(tell, b"!")
+        time.sleep(1000)
+    os.read(born, 1)
+    os._exit(code)
+
+
+def multiply(gate: str) -> None:
+    """A fork bomb, which goes off when the file ``gate`` is there."""
+    print("armed")
+    while not Path(gate).exists():
+        time.sleep(0.005)
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            time.sleep(0.05)
+
+
+def upset() -> None:
+    """Change everything that a process has of its own."""
+    os.chdir("/")
+    os.umask(0o777)
+    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (64, hard))
+    os.environ.clear()
+    os.nice(5)
+    locale.setlocale(locale.LC_ALL, "C")
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    print("upset")
+    time.sleep(1000)
+
+
+def circumstances() -> dict[str, object]:
+    """What `upset` changes, as it is here."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "folder": str(Path.cwd()),
+        "umask": umask,
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "size": resource.getrlimit(resource.RLIMIT_FSIZE),
+        "nice": os.nice(0),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "path": os.environ.get("PATH"),
+    }
+
+
+def kill_group() -> None:
+    """SIGKILL to all of the process group."""
+    os.killpg(0, signal.SIGKILL)
+
+
+def take_one_s_time(seconds: float = 60.0) -> None:
+    """Need long to handle SIGTERM."""
+
+    def linger(*_: object) -> None:
+        print("going, but not yet")
+        time.sleep(seconds)
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, linger)
+    print("ready")
+    time.sleep(1000)
+
+
+def fail(kind: str) -> None:
+    """Raise an exception of the builtins."""
+    raise getattr(builtins, kind)("on purpose")
+
+
+def interrupt_oneself() -> None:
+    """SIGINT."""
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1000)
+
+
+def endless_line(size: int) -> None:
+    """``size`` bytes without a newline, as fast as they go."""
+    block = b"x" * 2**16
+    for _ in range(size // len(block)):
+        os.write(1, block)
+
+
+def many_lines(count: int, gate: str | None = None) -> None:
+    """Numbered lines, as fast as they go; the last ones when the file ``gate`` is there."""
+    for first in range(0, count, 1000):
+        text = "".join(f"{number}\n" for number in range(first, first + 1000)).encode()
+        while text:
+            text = text[os.write(1, text) :]
+    while gate is not None and not Path(gate).exists():
+        time.sleep(0.005)
+    print("end")
+
+
+def many_short_writes(gate: str) -> None:
+    """A line in a write of its own, and the next at once, until the file ``gate`` is there."""
+    number = 0
+    while number % 1000 or not Path(gate).exists():
+        os.write(1, b"%d\n" % number)
+        number += 1
+
+
+def pour(path: str) -> None:
+    """Write the bytes of a file to stdout, in pieces of all sizes."""
+    content = Path(path).read_bytes()
+    while content:
+        content = content[os.write(1, content[: 1 + len(content) // 3]) :]
+
+
+def say_and_die() -> None:
+    """Print a line, then SIGKILL to oneself."""
+    print("last words")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def flood(size: int, gate: str) -> None:
+    """``size`` bytes as fast as they go, in numbered lines of 64 KiB; then wait for the file ``gate``."""
+    for number in range(size // 2**16):
+        text = b"%08d %s\n" % (number, b"x" * (2**16 - 10))
+        while text:
+            text = text[os.write(1, text) :]
+    print("flooded")
+    while not Path(gate).exists():
+        time.sleep(0.005)

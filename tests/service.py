@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,25 @@ class Service:
     `start` and `kill` it as often as a test needs.
     """
 
-    def __init__(self, folder: Path, targets: Sequence[str | Path] = (), flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        targets: Sequence[str | Path] = (),
+        flags: Sequence[str] = (),
+        *,
+        environ: Mapping[str, str] | None = None,
+        command: Sequence[str | Path] = (COMMAND,),
+    ) -> None:
+        """``environ`` are variables in addition to the test's own, of which those of our settings are left out;
+        ``command`` is what is told to serve."""
         self.folder = folder
         self.data_dir = folder / "data"
         self.targets = [str(target) for target in targets]
         self.flags = list(flags)
+        self.environ = dict(environ or {})
+        """Added to the environment at the next start."""
+        self.environ = dict(environ or {})
+        self.command = [str(word) for word in command]
         self.output = folder / "service.out"
         self._process: subprocess.Popen[bytes] | None = None
         self._client: httpx.Client | None = None
@@ -44,13 +58,13 @@ class Service:
 
     def start(self, *, ready: bool = True) -> "Service":
         """Start it and wait until it takes launches (or, unless ``ready``, until it answers at all)."""
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("PROCDECK_")}
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("PROCDECK_")} | self.environ
         with self.output.open("ab") as output:
             output.write(b"--- start\n")
             self._process = subprocess.Popen(
-                [str(COMMAND), "serve", *self.targets, "--port", "0", "--data-dir", str(self.data_dir), *self.flags],
+                [*self.command, "serve", *self.targets, "--port", "0", "--data-dir", str(self.data_dir), *self.flags],
                 cwd=self.folder,
-                env=environ,
+                env=environ | self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -66,6 +80,10 @@ class Service:
         if "Procdeck serves on" not in self._last_text():
             return False
         return httpx.get(f"{self.url}/{'readyz' if ready else 'healthz'}").status_code == 200
+
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def refusal(self) -> tuple[int, str]:
         """Start it and wait until it has refused to serve: its exit code, and what it said."""

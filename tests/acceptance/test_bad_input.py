@@ -3,15 +3,14 @@
 import json
 import os
 import socket
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.acceptance.sse import Reader
+from tests.reading import problem
 from tests.service import HOSTILE, JSON, Service
 from tests.waiting import wait_until
 
@@ -34,87 +33,12 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service.close()
 
 
-def problem(answer: httpx.Response, status: int) -> JSON:
-    """The problem details of an answer."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    told: JSON = answer.json()
-    assert told["status"] == status
-    assert told["title"]
-    assert told["detail"]
-    return told
-
-
 def count(service: Service) -> int:
     """How many processes there are."""
     return len(service.client.get("/processes", params={"limit": 500}).json()["items"])
 
 
 # --- launches -------------------------------------------------------------------------------------------------------
-
-LAUNCHES: list[tuple[JSON, str]] = [
-    ({}, "target"),
-    ({"target": "hostile:nothing"}, "target"),
-    ({"target": ""}, "target"),
-    ({"target": "x" * 10_000}, "target"),
-    ({"target": "os:system", "args": ["true"]}, "target"),
-    ({"target": "hostile:say.__class__"}, "target"),
-    ({"target": "../hostile:say"}, "target"),
-    ({"target": "hostile:s\u0430y"}, "target"),
-    ({"target": 7}, "target"),
-    ({"target": "hostile:tick"}, "path"),
-    ({"target": "hostile:say", "args": ["a", 0, "more"]}, "args"),
-    ({"target": "hostile:say", "args": [["no text"]]}, "args[0]"),
-    ({"target": "hostile:say", "kwargs": {"code": "three"}}, "code"),
-    ({"target": "hostile:say", "kwargs": {"code": 1.5}}, "code"),
-    ({"target": "hostile:say", "kwargs": {"code": None}}, "code"),
-    ({"target": "hostile:say", "kwargs": {"colour": "red"}}, "colour"),
-    ({"target": "hostile:say", "args": ["a"], "kwargs": {"text": "b"}}, "text"),
-    ({"target": "hostile:say", "args": "abc"}, "args"),
-    ({"target": "hostile:say", "kwargs": []}, "kwargs"),
-    ({"target": "hostile:say", "colour": "red"}, "colour"),
-    ({"target": "hostile:say", "timeout": -1}, "timeout"),
-    ({"target": "hostile:say", "timeout": 0}, "timeout"),
-    ({"target": "hostile:say", "grace": 1e12}, "grace"),
-    ({"target": "hostile:say", "start_method": "telepathy"}, "start_method"),
-    ({"target": "hostile:say", "log_level": "LOUD"}, "log_level"),
-    ({"target": "hostile:say", "env": {"A=B": "c"}}, "env"),
-    ({"target": "hostile:say", "env": {"A": 1}}, "env"),
-    ({"target": "hostile:say", "env": {"A": "\0"}}, "env"),
-    ({"target": "hostile:say", "cwd": "a\0b"}, "cwd"),
-    ({"target": "hostile:say", "name": ""}, "name"),
-    ({"target": "hostile:say", "name": "x" * 201}, "name"),
-    ({"target": "hostile:say", "labels": {"a": {"b": "c"}}}, "labels"),
-    ({"target": "hostile:say", "start": "perhaps"}, "start"),
-]
-
-
-@pytest.mark.parametrize(("body", "field"), LAUNCHES, ids=lambda value: json.dumps(value)[:60])
-def test_a_launch_that_cannot_be_is_refused_by_naming_the_field(patient: Service, body: JSON, field: str) -> None:
-    before = count(patient)
-    told = problem(patient.client.post("/processes", json=body), 422)
-    assert any(field in error["field"] for error in told["errors"]), told["errors"]
-    assert count(patient) == before
-
-
-BODIES = {
-    "NaN": b'{"target": "hostile:nap", "args": [NaN]}',
-    "Infinity": b'{"target": "hostile:nap", "args": [-Infinity]}',
-    "a number beyond floats": b'{"target": "hostile:nap", "args": [1e999]}',
-    "a number of 5000 digits": b'{"target": "hostile:nap", "args": [' + b"9" * 5000 + b"]}",
-    "a name twice": b'{"target": "hostile:say", "target": "hostile:nap"}',
-    "half a surrogate pair": rb'{"target": "hostile:say", "args": ["\ud800"]}',
-    "no UTF-8": b'{"target": "hostile:say", "args": ["\xff"]}',
-    "cut off": b'{"target": "hostile:say"',
-    "not JSON": b"target=hostile:say",
-    "100000 levels": b'{"target": "hostile:say", "args": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-}
-
-
-@pytest.mark.parametrize("name", BODIES)
-def test_a_body_that_is_not_sound_json_is_refused(patient: Service, name: str) -> None:
-    answer = patient.client.post("/processes", content=BODIES[name], headers={"Content-Type": "application/json"})
-    problem(answer, 400)
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
@@ -127,30 +51,6 @@ def test_a_body_that_does_not_say_that_it_is_json_is_refused(patient: Service, k
 def test_a_body_that_is_no_object_is_refused(patient: Service, body: bytes) -> None:
     answer = patient.client.post("/processes", content=body, headers={"Content-Type": "application/json"})
     problem(answer, 422)
-
-
-@pytest.mark.parametrize("path", ["/processes", f"/processes/{NOBODY}/stop", f"/processes/{NOBODY}/signal"])
-@pytest.mark.parametrize("chunked", [False, True])
-def test_five_megabytes_are_too_large(patient: Service, path: str, chunked: bool) -> None:
-    body = b'{"target": "hostile:say", "args": ["' + b"x" * 5_000_000 + b'"]}'
-    content: Any = iter([body[at : at + 65536] for at in range(0, len(body), 65536)]) if chunked else body
-    try:
-        answer = patient.client.post(path, content=content, headers={"Content-Type": "application/json"})
-    except httpx.WriteError:
-        return  # the refusal came first, and the rest of the body was not wanted
-    problem(answer, 413)
-
-
-def test_an_idempotency_key_belongs_to_its_request(patient: Service) -> None:
-    key = {"Idempotency-Key": "the one"}
-    first = patient.launch("hostile:say", "a", headers=key)
-    told = problem(patient.client.post("/processes", json={"target": "hostile:say", "args": ["b"]}, headers=key), 422)
-    assert told["errors"][0]["field"] == "Idempotency-Key"
-    assert first["id"] in told["errors"][0]["message"]
-    assert patient.launch("hostile:say", "a", headers=key)["id"] == first["id"]
-    problem(
-        patient.client.post("/processes", json={"target": "hostile:say"}, headers={"Idempotency-Key": "k" * 201}), 422
-    )
 
 
 # --- processes and streams ------------------------------------------------------------------------------------------
@@ -261,97 +161,6 @@ def test_a_last_event_id_that_no_log_has(patient: Service, last: str) -> None:
 
 # --- target modules -------------------------------------------------------------------------------------------------
 
-MODULES = {
-    "no_import": ("import there_is_no_such_module", "ModuleNotFoundError: No module named 'there_is_no_such_module'"),
-    "no_syntax": ("def f(:", "SyntaxError"),
-    "no_zero": ("1 / 0", "ZeroDivisionError"),
-    "hangs": ("import time\ntime.sleep(1000)", "took longer than 2 s"),
-    "exits": ("import sys\nsys.exit(3)", "ended the interpreter"),
-    "leaves": ("import os\nos._exit(4)", "exit code 4"),
-    "crashes": ("import ctypes\nctypes.string_at(0)", "SIGSEGV"),
-    "is_killed": ("import os\nos.kill(os.getpid(), 9)", "SIGKILL"),
-}
-THREADED = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-SOUND = 'def say():\n    print("sound")\n'
-REFUSED = """
-from procdeck import target
-
-@target
-async def coroutine(): ...
-
-@target
-def generator():
-    yield 1
-
-@target
-async def stream():
-    yield 1
-
-@target
-def fine(): ...
-"""
-
-
-@pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose target modules are broken, but for two."""
-    folder = tmp_path_factory.mktemp("broken")
-    sources = {name: source for name, (source, _) in MODULES.items()}
-    sources |= {"threaded": THREADED + SOUND, "refused": REFUSED, "sound": SOUND}
-    for name, source in sources.items():
-        (folder / f"{name}.py").write_text(source)
-    service = Service(folder, [folder / f"{name}.py" for name in sources], ["--import-timeout", "2"])
-    try:
-        yield service.start()
-    finally:
-        service.close()
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_that_cannot_be_imported_is_shown_with_its_error(broken: Service, module: str) -> None:
-    entry = broken.client.get(f"/targets/{module}").json()
-    assert entry["kind"] == "module"
-    assert MODULES[module][1] in entry["error"]
-    told = problem(broken.client.post("/processes", json={"target": module}), 422)
-    assert MODULES[module][1] in told["detail"]
-    problem(broken.client.post("/processes", json={"target": f"{module}:say"}), 422)
-
-
-def test_the_error_of_a_module_names_the_line_and_nothing_of_ours(broken: Service) -> None:
-    error = broken.client.get("/targets/no_zero").json()["error"]
-    assert 'no_zero.py", line 1' in error
-    assert "launcher.py" not in error
-    assert "importlib" not in error
-
-
-def test_the_other_modules_work(broken: Service) -> None:
-    process = broken.launch("sound:say")
-    assert broken.join(process)["exitcode"] == 0
-    assert broken.log(process) == "sound\n"
-    assert broken.client.get("/targets/sound:say").json()["preloaded"] is True
-
-
-def test_a_module_that_leaves_threads_is_not_preloaded_but_works(broken: Service) -> None:
-    entry = broken.client.get("/targets/threaded:say").json()
-    assert (entry["preloaded"], entry["error"]) == (False, None)
-    assert "1 more thread(s)" in entry["warnings"][0]
-    process = broken.launch("threaded:say")
-    assert broken.join(process)["exitcode"] == 0
-    assert broken.log(process) == "sound\n"
-
-
-@pytest.mark.parametrize(("name", "word"), [("coroutine", "async"), ("generator", "generator"), ("stream", "async")])
-def test_coroutines_and_generators_are_refused_with_the_reason(broken: Service, name: str, word: str) -> None:
-    entry = broken.client.get(f"/targets/refused:{name}").json()
-    assert word in entry["error"]
-    told = problem(broken.client.post("/processes", json={"target": f"refused:{name}"}), 409)
-    assert entry["error"] in told["detail"]
-    assert broken.join(broken.launch("refused:fine"))["exitcode"] == 0
-
-
-def test_no_import_leaves_a_process_behind(broken: Service) -> None:
-    assert len(broken.launcher_pids) == 1
-
 
 # --- starting the service -------------------------------------------------------------------------------------------
 
@@ -419,32 +228,6 @@ def test_a_bad_configuration(tmp_path: Path, text: str, words: list[str]) -> Non
 
 def test_a_configuration_that_there_is_not(tmp_path: Path) -> None:
     refused(Service(tmp_path, [HOSTILE], ["--config", "elsewhere.toml"]), os.EX_CONFIG, "elsewhere.toml")
-
-
-def test_a_database_of_a_newer_version_is_left_alone(hostile: Service) -> None:
-    process = hostile.join(hostile.launch("hostile:say"))
-    hostile.stop()
-    file = hostile.data_dir / "procdeck.db"
-    with sqlite3.connect(file) as connection:
-        (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    before = file.read_bytes()
-    refused(hostile, os.EX_DATAERR, "9999", "newer")
-    assert file.read_bytes() == before
-
-    with sqlite3.connect(file) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
-    connection.close()
-    assert hostile.start().get(process)["exitcode"] == 0
-
-
-def test_a_file_that_is_no_database_is_refused_by_name(hostile: Service) -> None:
-    hostile.stop()
-    file = hostile.data_dir / "procdeck.db"
-    file.write_bytes(b"garbage" * 1000)
-    refused(hostile, 1, "procdeck.db", "file is not a database")
-    assert file.read_bytes() == b"garbage" * 1000
 
 
 def test_an_interpreter_that_there_is_not(tmp_path: Path) -> None:

@@ -388,7 +388,7 @@ def test_stop_all_ends_what_a_killed_keeper_left_and_calls_it_lost(hostile: Serv
 
 def kill_keeper(service: Service, process: JSON) -> None:
     folder = str(service.data_dir / "runs" / process["id"])
-    os.kill(run_folder.read_journal(folder)[0]["data"]["keeper_pid"], signal.SIGKILL)
+    os.kill(run_folder.read_journal(folder).entries[0]["data"]["keeper_pid"], signal.SIGKILL)
     wait_until(lambda: not run_folder.is_kept(folder), SECONDS, "the keeper lives")
 
 

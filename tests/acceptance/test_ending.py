@@ -1,7 +1,6 @@
 """However a process comes to its end: nothing of its tree is left, and the record says who asked and why."""
 
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -9,57 +8,15 @@ import pytest
 
 from procdeck import posix
 from tests.acceptance.sse import Reader
-from tests.service import HOSTILE, JSON, Service
+from tests.reading import descendant, steps
+from tests.runtime import is_alive, wait_gone
+from tests.service import HOSTILE, Service
 from tests.waiting import wait_until
 
 PAUSED = "T"
 
 
-def is_running(pid: int) -> bool:
-    """Whether there is such a process, zombies not counted."""
-    stat = posix.stat(pid)
-    return stat is not None and stat.state != "Z"
-
-
-def wait_until_gone(pid: int, seconds: float = 10) -> None:
-    """Wait until there is no such process."""
-    wait_until(lambda: not is_running(pid), seconds, f"{pid} lives on")
-
-
-def descendant(service: Service, process: JSON, word: str) -> int:
-    """The pid of the descendant that the process tells of."""
-    service.wait_for_log(process, f"{word} ")
-    found = re.search(rf"{word} (\d+)\n", service.log(process))
-    assert found
-    return int(found[1])
-
-
-def steps(service: Service, process: JSON) -> list[tuple[str, str, str, str | None]]:
-    """(from, to, actor, reason) of each change since it runs."""
-    rows = [row for row in service.transitions(process) if row["from"] in ("running", "stopping")]
-    return [(row["from"], row["to"], row["actor"], row["reason"]) for row in rows]
-
-
 # --- nothing of the tree is left ------------------------------------------------------------------------------------
-
-ENDINGS = {
-    "stop": {"grace": 0.1},
-    "terminate": {"tree": True, "grace": 0.1},
-    "kill": {},
-    "interrupt": {"grace": 0.1},
-}
-
-
-@pytest.mark.parametrize("action", ENDINGS)
-@pytest.mark.parametrize(("target", "kwargs"), [("family", {"wait": True}), ("outsider", {})])
-def test_nothing_of_the_tree_outlives_a_request(
-    shared: Service, action: str, target: str, kwargs: dict[str, object]
-) -> None:
-    process = shared.launch(f"hostile:{target}", kwargs=kwargs)
-    other = descendant(shared, process, "grandchild" if target == "family" else "outsider")
-    shared.post(process, action, **ENDINGS[action])
-    assert shared.join(process)["outcome"] == "stopped"
-    wait_until_gone(other)
 
 
 def test_nothing_of_the_tree_outlives_the_time_limit(shared: Service) -> None:
@@ -67,52 +24,10 @@ def test_nothing_of_the_tree_outlives_the_time_limit(shared: Service) -> None:
     grandchild = descendant(shared, process, "grandchild")
     ended = shared.join(process)
     assert (ended["outcome"], ended["exitcode"]) == ("timed_out", -15)
-    wait_until_gone(grandchild)
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_the_exit_is_recorded_while_a_grandchild_lives_and_then_that_one_ends(shared: Service, method: str) -> None:
-    process = shared.launch("hostile:family", kwargs={"code": 7}, start_method=method)
-    grandchild = descendant(shared, process, "grandchild")
-    ended = shared.join(process)
-    assert is_running(
-        grandchild
-    )  # it ignores SIGTERM and holds stdout; neither the record nor the answer waited for it
-    assert (ended["exitcode"], ended["outcome"], ended["detail"]["leftovers"]) == (7, "failed", 1)
-    wait_until_gone(grandchild)
-    wait_until(lambda: not is_running(ended["detail"]["keeper_pid"]), 10, "the keeper lives on")
-
-
-def test_leftovers_may_be_kept_on_request(shared: Service) -> None:
-    process = shared.launch("hostile:family", kwargs={"code": 0}, leftovers="keep")
-    grandchild = descendant(shared, process, "grandchild")
-    assert shared.join(process)["exitcode"] == 0
-    swept = shared.launch("hostile:family", kwargs={"code": 0})
-    wait_until_gone(descendant(shared, swept, "grandchild"))
-    assert is_running(grandchild)
-    os.kill(grandchild, signal.SIGKILL)
-    wait_until(lambda: not is_running(process["detail"]["keeper_pid"]), 10, "the keeper lives on")
+    wait_gone(grandchild)
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_deaf_process_is_stopped_by_steps(shared: Service) -> None:
-    process = shared.launch("hostile:deaf")
-    shared.wait_for_log(process, "deaf")
-    stopping = shared.post(process, "stop", grace=0.3, reason="enough of it")
-    assert (stopping["state"], stopping["is_alive"]) == ("stopping", True)
-    ended = shared.join(process)
-    assert (ended["exitcode"], ended["signal"], ended["outcome"]) == (-9, "SIGKILL", "stopped")
-    assert "stop by operator (enough of it); ended by SIGKILL" in ended["exit_summary"]
-    assert steps(shared, process) == [
-        ("running", "stopping", "operator", "enough of it"),
-        ("stopping", "stopping", "keeper", "still alive after 0.3 s of grace"),
-        ("stopping", "stopping", "keeper", "still alive after 0.3 s of grace"),
-        ("stopping", "exited", "keeper", None),
-    ]
-    sent = [row["detail"].get("signal") for row in shared.transitions(process) if row["to"] == "stopping"]
-    assert sent == [None, "SIGTERM", "SIGKILL"]
 
 
 def test_a_process_that_looks_at_the_flag_stops_by_itself(shared: Service) -> None:
@@ -178,38 +93,6 @@ def test_kill_after_stop_does_not_wait_for_the_grace(shared: Service) -> None:
     assert "stop by operator" in ended["exit_summary"]  # who asked first
 
 
-def test_signals_reach_the_child_with_default_dispositions(shared: Service) -> None:
-    masks = shared.join(shared.launch("hostile:signals_in_force"))["result"]
-    by_python = {signal.SIGPIPE, signal.SIGXFSZ}
-    assert masks == {"SigBlk": 0, "SigIgn": sum(1 << (number - 1) for number in by_python)}
-
-
-def test_queued_processes_are_cancelled_or_started_in_their_order(tmp_path: Path) -> None:
-    service = Service(tmp_path, [HOSTILE], ["--max-processes", "1", "--start-timeout", "1"])
-    try:
-        first = service.start().launch("hostile:nap")
-        second, third = service.launch("hostile:nap"), service.launch("hostile:nap")
-        assert [process["state"] for process in (first, second, third)] == ["running", "queued", "queued"]
-
-        cancelled = service.post(second, "terminate", reason="not needed")
-        assert (cancelled["state"], cancelled["outcome"], cancelled["exitcode"]) == ("exited", "stopped", None)
-        assert cancelled["exit_summary"] == "Cancelled before it was started."
-        assert service.transitions(second)[-1]["actor"] == "operator"
-
-        service.post(first, "kill")
-        wait_until(lambda: service.get(third)["state"] == "running", 10, "the next in the queue is not started")
-        assert service.get(second)["pid"] is None
-
-        last = service.launch("hostile:say")
-        service.kill()
-        service.start()
-        assert service.get(second)["outcome"] == "stopped"
-        service.post(third, "kill")
-        assert service.join(last)["outcome"] in ("succeeded", "not_started")
-    finally:
-        service.close()
-
-
 # --- the end of the service -----------------------------------------------------------------------------------------
 
 
@@ -232,9 +115,9 @@ def test_daemonic_processes_end_with_the_service_and_others_are_waited_for(tmp_p
         daemon = service.launch("hostile:nap", daemon=True)
         other = service.launch("hostile:wait_for_file", str(gate), 5)
         begin_to_end(service)
-        wait_until_gone(daemon["pid"])
-        assert is_running(other["pid"])
-        assert is_running(service.pid)
+        wait_gone(daemon["pid"])
+        assert is_alive(other["pid"])
+        assert is_alive(service.pid)
         gate.touch()
         assert service.stop() == 0
 
@@ -253,7 +136,7 @@ def test_processes_go_on_without_the_service(tmp_path: Path, settings: dict[str,
     try:
         process = service.launch("hostile:nap")
         assert service.stop() == 0
-        assert is_running(process["pid"])
+        assert is_alive(process["pid"])
         service.start()
         assert service.get(process)["state"] == "running"
         service.post(process, "terminate")
@@ -270,8 +153,8 @@ def test_all_processes_end_with_the_service_when_told_so(tmp_path: Path) -> None
         grandchild = descendant(service, family, "grandchild")
         service.wait_for_log(deaf, "deaf")
         assert service.stop() == 0
-        assert not any(is_running(process["pid"]) for process in (polite, deaf, family))
-        wait_until_gone(grandchild)
+        assert not any(is_alive(process["pid"]) for process in (polite, deaf, family))
+        wait_gone(grandchild)
         service.start()
         assert [service.get(process)["exitcode"] for process in (polite, deaf, family)] == [-15, -9, -15]
     finally:
@@ -285,7 +168,7 @@ def test_a_second_interrupt_skips_the_waiting(tmp_path: Path) -> None:
         os.kill(service.pid, signal.SIGINT)
         wait_until(lambda: "waiting up to" in service.text(), 10, service.text)
         assert service.stop(signal.SIGINT) == 0
-        assert is_running(process["pid"])
+        assert is_alive(process["pid"])
     finally:
         service.close()
 
@@ -300,16 +183,10 @@ def test_streams_and_waiting_requests_end_before_the_processes_are_waited_for(tm
             reader.join()
             assert not reader.broken
             assert "end" not in [event.name for event in reader.events]  # the log goes on; a client should come back
-        assert is_running(service.pid)
+        assert is_alive(service.pid)
         assert service.stop() == 0
     finally:
         service.close()
-
-
-def test_ctrl_c_in_the_terminal_reaches_the_service_alone(shared: Service) -> None:
-    process = shared.launch("hostile:nap")
-    groups = {os.getpgid(pid) for pid in (process["pid"], process["detail"]["keeper_pid"], *shared.launcher_pids)}
-    assert os.getpgid(shared.pid) not in groups
 
 
 @pytest.mark.timeout(90)
@@ -321,7 +198,7 @@ def test_a_daemonic_process_outlives_a_killed_service_only_if_another_comes_in_t
         for service in (comes_back, stays_away):
             service.kill()
         comes_back.start()
-        wait_until_gone(ended["pid"], 30)
+        wait_gone(ended["pid"], 30)
         assert comes_back.get(kept)["state"] == "running"
         found = stays_away.start().get(ended)
         assert (found["exitcode"], found["outcome"]) == (-15, "stopped")

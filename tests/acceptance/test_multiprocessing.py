@@ -66,14 +66,6 @@ def test_the_daemon_flag_is_the_childs_too(shared: Service) -> None:
         assert process["result"] == {"name": "it", "daemon": daemon, "pid": process["pid"], "alive": True}
 
 
-def test_a_daemonic_process_may_have_no_children(shared: Service) -> None:
-    allowed, refused = (shared.launch("hostile:own_child", daemon=daemon) for daemon in (False, True))
-    assert shared.join(allowed)["exitcode"] == 0
-    assert shared.log(allowed) == "hello\n"
-    ended = shared.join(refused)
-    assert ended["exitcode"] == 1
-    assert "daemonic processes are not allowed to have children" in shared.log(refused)
-
 
 def test_daemon_and_non_daemon_tell_of_themselves(examples: Service) -> None:
     daemon = examples.launch("daemons:daemon", 0.2, name="daemon")

@@ -102,7 +102,8 @@ def test_the_contract_is_all_there(api: Api) -> None:
         GET /processes/{id}, DELETE /processes/{id}, POST /processes/{id}/start, POST /processes/{id}/join,
         POST /processes/{id}/stop, POST /processes/{id}/terminate, POST /processes/{id}/kill,
         POST /processes/{id}/interrupt, POST /processes/{id}/signal, POST /processes/{id}/relaunch,
-        GET /processes/{id}/transitions, GET /processes/{id}/log, GET /processes/{id}/log/stream, GET /events"""
+        GET /processes/{id}/transitions, GET /processes/{id}/log, GET /processes/{id}/log/stream, GET /events,
+        POST /prune"""
     wanted = {(method, PREFIX + path) for method, path in (call.split() for call in calls.split(","))}
     assert wanted <= set(api.operations())
 
@@ -110,6 +111,8 @@ def test_the_contract_is_all_there(api: Api) -> None:
 def test_answers_to_good_requests(api: Api) -> None:
     service = api.service
     api.ask("GET", f"{PREFIX}/targets", expect=200)
+    told = api.ask("GET", f"{PREFIX}/service", expect=200)
+    assert (told["pid"], told["url"]) == (service.pid, service.url)
     for name in ("hostile:say", "hostile:tick", "broken", "true"):
         api.ask("GET", f"{PREFIX}/targets/{{name}}", id_=name, expect=200)
     api.ask("POST", f"{PREFIX}/targets/reload", expect=200)
@@ -139,6 +142,9 @@ def test_answers_to_good_requests(api: Api) -> None:
     assert again["origin_id"] == many[0]["id"]
     service.join(again)
     api.ask("DELETE", f"{PREFIX}/processes/{{id}}", id_=again["id"], expect=204)
+    api.ask("POST", f"{PREFIX}/prune", json={"keep_bytes": 1, "dry_run": True}, expect=200)
+    api.ask("POST", f"{PREFIX}/prune", expect=422)
+    api.ask("POST", f"{PREFIX}/prune", json={"keep_per_target": 0}, expect=422)
 
 
 def test_answers_of_actions(api: Api) -> None:

@@ -7,35 +7,15 @@ import stat
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-from procdeck.log import MAX_TEXT_BYTES
 from tests.acceptance.sse import Reader
-from tests.service import HOSTILE, JSON, Service
+from tests.reading import on_disk, raw
+from tests.service import Service
 from tests.waiting import wait_until
 
 RECORD = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (stdout|stderr) ([FP]) (.*)", re.DOTALL)
 """A line in the CRI format."""
-
-
-def on_disk(service: Service, process: JSON) -> bytes:
-    """The log's segments, joined."""
-    folder = service.data_dir / "runs" / process["id"] / "log"
-    return b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
-
-
-def raw(service: Service, process: JSON, **params: object) -> bytes:
-    """The log as the API gives it, undecoded."""
-    answer = service.client.get(f"/processes/{process['id']}/log", params={k: str(v) for k, v in params.items()})
-    assert answer.status_code == 200
-    return answer.content
-
-
-def records(service: Service, process: JSON, **params: object) -> list[JSON]:
-    """The records of the log."""
-    items: list[JSON] = json.loads(raw(service, process, format="json", **params))["items"]
-    return items
 
 
 def test_text_that_utf_8_does_not_have_is_shown_by_its_escape(shared: Service) -> None:
@@ -71,55 +51,6 @@ def test_lines_on_disk_are_in_the_cri_format(shared: Service) -> None:
         (f"std{name}".encode(), b"F", f"{name} {number}".encode()) for name in ("out", "err") for number in range(3)
     )
     assert raw(shared, process, format="cri") == on_disk(shared, process)
-
-
-def test_a_prompt_is_seen_before_its_line_ends_and_is_joined_with_the_rest(shared: Service, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    process = shared.launch("hostile:prompt", str(gate))
-    shared.wait_for_log(process, "name? ")
-    assert shared.log(process) == "name? "
-    (record,) = records(shared, process)
-    assert (record["partial"], record["text"]) == (True, "name? ")
-    gate.touch()
-    shared.join(process)
-    assert shared.log(process) == "name? nobody\n"
-    assert [record["partial"] for record in records(shared, process)] == [True, False]
-
-
-def test_bytes_that_are_no_text_are_kept_as_they_are(shared: Service) -> None:
-    written = b"\xff\xfe\x00 lone \r carriage\r\n\xf0\x9f\x98 cut emoji\n\x1b[31mred\n\xe2\x80\xaebidi\n\n no end"
-    process = shared.launch("hostile:raw", written.hex())
-    shared.join(process)
-    assert raw(shared, process) == written
-    texts = [record["text"] for record in records(shared, process)]
-    assert texts == written.decode(errors="replace").split("\n")
-    reader = Reader(shared, f"/processes/{process['id']}/log/stream")
-    reader.join()
-    assert reader.log_text == written.decode(errors="replace")
-
-
-@pytest.mark.parametrize("size", [MAX_TEXT_BYTES - 1, MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1, 1_000_000])
-def test_a_long_line_is_split_and_joined_again(shared: Service, size: int) -> None:
-    process = shared.launch("hostile:long_line", size)
-    shared.join(process)
-    assert raw(shared, process) == b"x" * size + b"\n"
-    parts = records(shared, process)
-    assert max(len(record["text"]) for record in parts) <= MAX_TEXT_BYTES
-    assert [record["partial"] for record in parts] == [True] * (len(parts) - 1) + [False]
-
-
-def test_each_stream_keeps_its_order(shared: Service) -> None:
-    process = shared.launch("hostile:both", 500)
-    shared.join(process)
-    out, err = ([f"{name} {number}" for number in range(500)] for name in ("out", "err"))
-    assert shared.log(process, stream="stdout").splitlines() == out
-    assert shared.log(process, stream="stderr").splitlines() == err
-    both = shared.log(process).splitlines()
-    assert ([line for line in both if line.startswith("out")], sorted(both)) == (out, sorted(out + err))
-    assert {record["stream"] for record in records(shared, process, stream="stderr")} == {"stderr"}
-    stamped = raw(shared, process, format="cri", stream="stdout").splitlines()
-    assert len(stamped) == 500
-    assert all(b" stdout F out " in line for line in stamped)
 
 
 def test_parts_of_a_log(shared: Service) -> None:
@@ -162,18 +93,6 @@ def test_following_a_log_that_ends_later_than_the_process(shared: Service) -> No
     assert [event.name for event in again] == ["end"]
 
 
-@pytest.mark.parametrize("action", ["kill", "terminate"])
-def test_the_log_of_a_killed_process_is_complete(shared: Service, tmp_path: Path, action: str) -> None:
-    truth = tmp_path / "truth"
-    process = shared.launch("hostile:tick", str(truth), 0)
-    shared.wait_for_log(process, "1000\n")
-    shared.post(process, action)
-    shared.join(process)
-    log, told = shared.log(process).splitlines(), truth.read_text().splitlines()
-    # Each line goes to the file first: the last may have been printed, or not.
-    assert log in (told, told[:-1])
-
-
 def test_output_right_before_the_end_is_not_lost(shared: Service) -> None:
     text = "x" * 100
     processes = [shared.launch("hostile:raw", (text + f"\n{number}").encode().hex()) for number in range(30)]
@@ -182,98 +101,7 @@ def test_output_right_before_the_end_is_not_lost(shared: Service) -> None:
         assert shared.log(process) == f"{text}\n{number}"
 
 
-def test_old_segments_go_and_offsets_stay(tmp_path: Path) -> None:
-    budget = 262_144
-    service = Service(tmp_path, [HOSTILE], ["--log-budget", str(budget)])
-    try:
-        truth = tmp_path / "truth"
-        process = service.start().launch("hostile:tick", str(truth), 0, 30_000)
-        reader = Reader(service, f"/processes/{process['id']}/log/stream")
-        service.join(process)
-
-        folder = service.data_dir / "runs" / process["id"] / "log"
-        segments = sorted(folder.iterdir())
-        sizes = [segment.stat().st_size for segment in segments]
-        firsts = [int(segment.stem) for segment in segments]
-        assert len(segments) > 1
-        assert sum(sizes) <= budget + MAX_TEXT_BYTES
-        assert firsts[0] > 0
-        assert [first + size for first, size in zip(firsts, sizes, strict=True)][:-1] == firsts[1:]
-
-        kept = service.log(process)
-        assert truth.read_text().endswith(kept)
-        items = records(service, process)
-        assert items[0]["offset"] == firsts[0]
-
-        # A reader that was further back is told what it missed, and goes on with the oldest that there is.
-        late = Reader(service, f"/processes/{process['id']}/log/stream", "100").join()
-        assert (late[0].name, late[0].data) == ("gap", {"from": 100, "to": firsts[0]})
-        assert late[1].data[0]["offset"] == firsts[0]
-        assert reader.join()[-1].name == "end"
-    finally:
-        service.close()
-
-
 # --- children that close, replace and leave -------------------------------------------------------------------------
-
-
-def test_closing_stdout_neither_ends_the_process_nor_busies_the_keeper(shared: Service) -> None:
-    process = shared.launch("hostile:close_output")
-    shared.wait_for_log(process, "closing\n")
-    keeper = psutil.Process(process["detail"]["keeper_pid"])
-    before = sum(keeper.cpu_times()[:2])
-    joined = shared.client.post(f"/processes/{process['id']}/join", params={"timeout": 0.5}).json()
-    assert joined["state"] == "running"
-    assert sum(keeper.cpu_times()[:2]) - before < 0.1
-    shared.post(process, "terminate")
-    assert shared.join(process)["exitcode"] == -15
-
-
-def test_a_process_that_closes_all_its_descriptors_is_tracked(shared: Service) -> None:
-    assert shared.join(shared.launch("hostile:close_everything"))["exitcode"] == 5
-
-
-def test_a_process_that_becomes_another_program_is_tracked(shared: Service) -> None:
-    program = shared.launch("hostile:become", "sh", "-c", "echo I am $$; exit 9")
-    ended = shared.join(program)
-    assert ended["exitcode"] == 9
-    assert shared.log(program) == f"I am {ended['pid']}\n"
-
-    sleeper = shared.launch("hostile:become", "sleep", "1000")
-    wait_until(lambda: psutil.Process(sleeper["pid"]).name() == "sleep", 5, "it does not become sleep")
-    joined = shared.client.post(f"/processes/{sleeper['id']}/join", params={"timeout": 0.05}).json()
-    assert joined["is_alive"]
-    shared.post(sleeper, "stop", grace=0)
-    assert shared.join(sleeper)["exitcode"] == -15
-
-
-EXIT_CODES = [
-    ("leave", None, 0),
-    ("leave", 0, 0),
-    ("leave", 3, 3),
-    ("leave", 256, 0),
-    ("leave", -1, 255),
-    ("leave", "text", 1),
-    ("leave", 3.5, 1),
-    ("leave_at_once", 300, 44),
-    ("leave_at_once", 0, 0),
-]
-
-
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_exit_codes_are_those_of_multiprocessing(shared: Service, method: str) -> None:
-    processes = [shared.launch(f"hostile:{target}", given, start_method=method) for target, given, _ in EXIT_CODES]
-    codes = [shared.join(process)["exitcode"] for process in processes]
-    assert codes == [code for _, _, code in EXIT_CODES]
-    assert "text\n" in shared.log(processes[5])
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize(("target", "name", "code"), [("abort", "SIGABRT", -6), ("segfault", "SIGSEGV", -11)])
-def test_crashes_are_told_as_such(shared: Service, target: str, name: str, code: int, method: str) -> None:
-    ended = shared.join(shared.launch(f"hostile:{target}", start_method=method))
-    assert (ended["exitcode"], ended["signal"], ended["outcome"]) == (code, name, "crashed")
-    assert f"Killed by {name} ({code})" in ended["exit_summary"]
 
 
 def test_a_thread_keeps_a_process_alive_until_it_is_stopped(shared: Service) -> None:
@@ -285,10 +113,6 @@ def test_a_thread_keeps_a_process_alive_until_it_is_stopped(shared: Service) -> 
 
 
 # --- what a child is given, and gives back --------------------------------------------------------------------------
-
-
-def test_stdin_is_at_its_end(shared: Service) -> None:
-    assert shared.join(shared.launch("hostile:read_input"))["result"] == "''"
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

@@ -9,83 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import HOSTILE, JSON, Service
+from tests.edited import SOURCE, reload, served, told, write
+from tests.service import HOSTILE, Service
 from tests.waiting import wait_until
 
-SOURCE = '''
-import time
-from pathlib import Path
-
-VERSION = "{version}"
-
-
-def tell() -> str:
-    """The version of this file."""
-    return VERSION
-
-
-def tell_later(gate: str) -> str:
-    """The same, when the file `gate` is there."""
-    while not Path(gate).exists():
-        time.sleep(0.005)
-    return VERSION
-'''
-
-
-def write(path: Path, text: str) -> None:
-    """Put a new file in the place of the old one, as editors do."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text)
-    fresh.rename(path)
-
-
-def served(folder: Path, source: str, **server: object) -> Service:
-    """A service of one module, `jobs`."""
-    (folder / "jobs.py").write_text(source)
-    lines = [f"{name} = {str(value).lower()}" for name, value in server.items()]
-    (folder / "procdeck.toml").write_text("\n".join(["[server]", *lines]) + "\n")
-    return Service(folder, [folder / "jobs.py", HOSTILE])
-
-
-def told(service: Service, target: str = "jobs:tell") -> object:
-    """What a launch returns now."""
-    return service.join(service.launch(target))["result"]
-
-
-def names(service: Service) -> set[str]:
-    """The targets of `jobs`."""
-    items = service.client.get("/targets").json()["items"]
-    return {item["name"] for item in items if item["module"] == "jobs"}
-
-
-def reload(service: Service) -> dict[str, JSON]:
-    """Ask for a reload; the catalogue after it."""
-    answer = service.client.post("/targets/reload")
-    assert answer.status_code == 200
-    return {item["name"]: item for item in answer.json()["items"]}
-
-
 # --- reload ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_reload_on_request(tmp_path: Path) -> None:
-    service = served(tmp_path, SOURCE.format(version="one"), watch=False)
-    try:
-        gate = tmp_path / "gate"
-        old = service.start().launch("jobs:tell_later", str(gate))
-        launchers = service.launcher_pids
-        write(tmp_path / "jobs.py", SOURCE.format(version="two") + "\ndef added() -> None: ...\n")
-        assert told(service) == "one"  # not before it is asked for
-
-        assert "jobs:added" in reload(service)
-        assert told(service) == "two"
-        assert service.get(old)["state"] == "running"
-        gate.touch()
-        assert service.join(old)["result"] == "one"
-        wait_until(lambda: not set(launchers) & set(service.launcher_pids), 5, "the old launcher lives on")
-        assert len(service.launcher_pids) == 1
-    finally:
-        service.close()
 
 
 def test_a_reload_by_itself_when_a_file_changes(tmp_path: Path) -> None:
@@ -110,28 +38,6 @@ def test_a_reload_by_itself_when_a_module_that_a_target_imports_changes(tmp_path
         assert told(service) == "one"
         write(tmp_path / "shared.py", 'VERSION = "two"\n')
         wait_until(lambda: told(service) == "two", 20, "the change was not noticed")
-    finally:
-        service.close()
-
-
-def test_a_broken_edit_is_shown_and_mended_by_the_next(tmp_path: Path) -> None:
-    service = served(tmp_path, SOURCE.format(version="one"))
-    try:
-        gate = tmp_path / "gate"
-        running = service.start().launch("jobs:tell_later", str(gate))
-        write(tmp_path / "jobs.py", "def tell(:\n")
-        wait_until(lambda: names(service) == {"jobs"}, 20, "the change was not noticed")
-        entry = service.client.get("/targets/jobs").json()
-        assert "SyntaxError" in entry["error"]
-        refused = service.client.post("/processes", json={"target": "jobs:tell"})
-        assert refused.status_code == 422
-        assert told(service, "hostile:whoami")
-
-        gate.touch()
-        assert service.join(running)["result"] == "one"
-        write(tmp_path / "jobs.py", SOURCE.format(version="two"))
-        wait_until(lambda: "jobs:tell" in names(service), 20, "the change was not noticed")
-        assert told(service) == "two"
     finally:
         service.close()
 

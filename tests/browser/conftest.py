@@ -32,6 +32,21 @@ def shouter(lines: int = 3) -> None:
         print(f"\\x1b[31m{number}\\x1b[0m <script>alert(1)</script>", flush=True)
 
 @target
+def pour(path: str, note: str = "") -> None:
+    """Writes the bytes of a file to stdout at once."""
+    with open(path, "rb") as file:
+        sys.stdout.buffer.write(file.read())
+    sys.stdout.flush()
+
+@target
+def endless(block: str, count: int) -> None:
+    """Writes one line without an end."""
+    for _ in range(count):
+        sys.stdout.write(block * 1000)
+    sys.stdout.flush()
+    time.sleep(300)
+
+@target
 def stubborn(seconds: float = 60.0) -> None:
     """Does not listen to SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

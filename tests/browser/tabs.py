@@ -16,12 +16,18 @@ PATIENCE = 10_000
 class Tabs:
     """Opens browsers that are signed in, and listens to what their pages complain about."""
 
-    def __init__(self, browser: Browser, service: Service) -> None:
+    def __init__(self, browser: Browser, service: Service, url: str | None = None) -> None:
+        """``url`` is where the browser reaches the service, if it is not where that listens."""
         self._browser = browser
         self._service = service
+        self._given_url = url
         self._contexts: list[BrowserContext] = []
         self._complaints: list[str] = []
         self._expected: list[str] = []
+
+    @property
+    def _url(self) -> str:
+        return self._given_url or self._service.url
 
     def expect_complaint(self, pattern: str) -> None:
         """A complaint that is part of the test, such as that of a page with status 422."""
@@ -38,7 +44,7 @@ class Tabs:
     ) -> Page:
         """A page in a browser of its own."""
         context = self._browser.new_context(
-            base_url=self._service.url,
+            base_url=self._url,
             java_script_enabled=script,
             viewport={"width": width, "height": 800},
             is_mobile=width < 500,
@@ -56,7 +62,7 @@ class Tabs:
 
     def _sign_in(self, context: BrowserContext) -> None:
         answer = context.request.post(
-            "/login", form={"token": self._service.token}, headers={"Origin": self._service.url}, max_redirects=0
+            "/login", form={"token": self._service.token}, headers={"Origin": self._url}, max_redirects=0
         )
         assert answer.status == 303
 

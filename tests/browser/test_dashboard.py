@@ -1,11 +1,16 @@
 """What a person does with the dashboard, with script and without."""
 
+import contextlib
 import re
+import resource
 import socket
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
@@ -221,6 +226,81 @@ def test_the_log_is_only_text(served: Service, open_page: Open) -> None:
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
     assert download.value.path().read_text() == served.log(process)
+
+
+HOSTILE_TEXTS = [
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "</textarea></pre><svg onload=alert(1)>",
+    "\x1b]8;;javascript:alert(1)\x07click\x1b]8;;\x07",
+    "\x1b[2J\x1b[31mred",
+    "{{ 7 * 7 }} {% raw %}",
+    "'; DROP TABLE process; --",
+    "\u202egnp.exe",
+    "&lt;b&gt; &amp; \u0000 \u2028",
+]
+
+
+def test_f49_hostile_output_names_and_arguments_are_text(served: Service, tabs: Tabs, tmp_path: Path) -> None:
+    """Every page is listened to: a script that runs, or one that the policy stops, is a complaint and fails."""
+    (tmp_path / "output").write_text("\n".join(HOSTILE_TEXTS))
+    page = tabs.open()
+    for text in HOSTILE_TEXTS:
+        name = text.replace("\0", "")
+        process = served.launch(
+            "rough:pour",
+            kwargs={"path": str(tmp_path / "output"), "note": text},
+            name=name,
+            labels={name: name},
+        )
+        served.join(process)
+        page.goto(url_of(process))
+        expect(page.locator("#log-state")).to_have_text("complete")
+        assert [word.strip() for word in page.locator("h1").all_text_contents()] == [name.strip()]
+        shown = page.locator("#log .text").all_text_contents()
+        assert shown[:3] == HOSTILE_TEXTS[:3]
+        assert shown[3:5] == ["click", "red"]
+        assert page.locator("#log img, #log script, #log svg, #log a, .facts img, h1 *").count() == 0
+        page.goto(f"/launch?from={process['id']}")
+        expect(page.get_by_label("note")).to_be_attached()
+    for path in ("/processes", "/targets/rough:pour"):
+        page.goto(path)
+        expect(page.get_by_text(HOSTILE_TEXTS[0]).first).to_be_visible()
+
+
+@pytest.mark.parametrize("block", ["\x1b[", "\r", "\x1b]8;;", "x"], ids=ascii)
+def test_f49_a_page_lives_through_megabytes_of_one_line(served: Service, open_page: Open, block: str) -> None:
+    process = served.launch("rough:endless", kwargs={"block": block, "count": 2_000_000 // (1000 * len(block))})
+    page = open_page(url_of(process))
+    wait_until(lambda: len(served.log(process)) >= 1_900_000, 30, "it does not write")
+    expect(page.locator("#log .line")).to_have_count(1)
+    page.reload()
+    expect(page.locator("#log .line")).to_have_count(1)
+    assert len(page.locator("#log").inner_text()) < 25_000
+    page.get_by_label("Times").uncheck()
+    button(page, "Terminate").click()
+    expect(page.locator("#log-state")).to_have_text("complete")
+    expect(status(page)).to_contain_text("Stopped")
+
+
+def test_f46_a_page_that_is_outrun_says_what_it_left_out(served: Service, tabs: Tabs, tmp_path: Path) -> None:
+    tabs.expect_complaint("ERR_FAILED")
+    source = tmp_path / "source"
+    source.write_text("first\n")
+    process = served.launch("rough:echo", kwargs={"path": str(source)})
+    served.wait_for_log(process, "first")
+    page = tabs.open("/targets")
+    page.route("**/log/stream*", lambda route: route.abort())
+    page.goto(url_of(process))
+    expect(page.locator("#log-state")).to_contain_text("reconnecting")
+    with source.open("a") as file:
+        file.write("".join(f"{number}\n" for number in range(100_000)) + "END\n")
+    served.join(process)
+    page.unroute("**/log/stream*")
+    expect(page.locator("#log-state")).to_have_text("complete", timeout=30_000)
+    expect(page.locator("#log .gap")).to_contain_text("they came faster than this page could follow")
+    expect(page.locator("#log .line").last).to_contain_text("99999")
+    assert page.locator("#log .line").count() <= 20_500
 
 
 def test_join_waits_without_holding_the_page(served: Service, open_page: Open) -> None:
@@ -510,11 +590,16 @@ def test_kill_without_script_keeps_the_reason(served: Service, slow: JSON, open_
 # --- the service goes away and comes back ------------------------------------------------------------------------
 
 
-def test_a_page_outlives_the_service(chromium: Browser, tmp_path: Path) -> None:
+def free_port() -> int:
+    """One that the service comes back to: the name of its cookie has it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    service = Service(tmp_path, flags=["--port", str(port)])
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def test_a_page_outlives_the_service(chromium: Browser, tmp_path: Path) -> None:
+    service = Service(tmp_path, flags=["--port", str(free_port())])
     tabs = Tabs(chromium, service)
     tabs.expect_complaint(r"ERR_(CONNECTION_REFUSED|INCOMPLETE_CHUNKED|CONNECTION_RESET|EMPTY_RESPONSE)|50[03]")
     try:
@@ -530,6 +615,120 @@ def test_a_page_outlives_the_service(chromium: Browser, tmp_path: Path) -> None:
         written = page.locator("#log .line .text").all_inner_texts()
         assert written == [f"line {number} of 200" for number in range(1, 201)], "a line was lost or doubled"
         expect(status(page)).to_contain_text("Succeeded")
+        tabs.close()
+    finally:
+        service.close()
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    """A reverse proxy that answers 502 when nobody is behind it, as they all do."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, behind: tuple[str, int]) -> None:
+        self.behind = behind
+        self.refused = 0
+        super().__init__(("127.0.0.1", 0), ProxiedConnection)
+        threading.Thread(target=self.serve_forever, args=[0.05], daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that hangs up is none."""
+
+
+class ProxiedConnection(socketserver.BaseRequestHandler):
+    """One connection, passed on as it is: the Host that the browser asked for is one of the service's."""
+
+    server: Proxy
+
+    def handle(self) -> None:
+        try:
+            behind = socket.create_connection(self.server.behind)
+        except OSError:
+            self.request.recv(65536)
+            self.server.refused += 1
+            self.request.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return
+        with behind:
+            threading.Thread(target=self._pass_on, args=[self.request, behind], daemon=True).start()
+            self._pass_on(behind, self.request)
+
+    def _pass_on(self, source: socket.socket, to: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                to.sendall(data)
+        for end in (source, to):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def test_f93_a_page_outlives_a_proxy_that_answers_502(chromium: Browser, tmp_path: Path) -> None:
+    behind = ("127.0.0.1", free_port())
+    proxy = Proxy(behind)
+    outside = f"127.0.0.1:{proxy.server_address[1]}"
+    service = Service(tmp_path, flags=["--port", str(behind[1]), "--allowed-hosts", outside])
+    tabs = Tabs(chromium, service, url=f"http://{outside}")
+    tabs.expect_complaint(r"ERR_(INCOMPLETE_CHUNKED|CONNECTION_RESET|EMPTY_RESPONSE)|50[23]")
+    try:
+        service.start()
+        page = tabs.open("/processes")
+        expect(page.locator("#connection")).to_have_text("Live")
+        service.stop()
+        expect(page.locator("#connection")).to_contain_text("The service ends or restarts. Reconnecting")
+        wait_until(lambda: proxy.refused >= 2, 20, "the page did not try again")
+        service.start()
+        expect(page.locator("#connection")).to_have_text("Live", timeout=40_000)
+        process = service.launch("basics:slow_worker", kwargs={"seconds": 300})
+        expect(page.locator(f"#p-{process['id']}")).to_be_visible()
+        tabs.close()
+    finally:
+        service.close()
+        proxy.shutdown()
+        proxy.server_close()
+
+
+def test_f95_seven_pages_in_one_browser_all_load(served: Service, slow: JSON, tabs: Tabs) -> None:
+    """Each page of a process wants two streams, and the browser makes six connections: those that were looked at last
+    have them."""
+    pages = [tabs.open(url_of(slow))]
+    for _ in range(6):
+        page = pages[0].context.new_page()
+        page.goto(url_of(slow))
+        pages.append(page)
+    for page in pages:
+        expect(page.locator("h1")).to_be_visible()
+    for page in pages[5:]:
+        expect(page.locator("#connection")).to_have_text("Live")
+    for page in pages[:5]:
+        expect(page.locator("#connection")).to_have_text("Paused")
+    pages[0].evaluate("dispatchEvent(new Event('focus'))")
+    expect(pages[0].locator("#connection")).to_have_text("Live")
+    expect(pages[5].locator("#connection")).to_have_text("Paused")
+    served.post(slow, "kill")
+    expect(status(pages[0])).to_contain_text("Stopped")
+    expect(status(pages[1])).to_contain_text("Stopped")  # by asking now and then
+
+
+def test_a_trouble_is_told_on_every_page_and_goes_away(chromium: Browser, tmp_path: Path) -> None:
+    """One that is real: the service has hardly any descriptor left."""
+    service = Service(tmp_path)
+    tabs = Tabs(chromium, service)
+    try:
+        service.start()
+        most, hard = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
+        few = len(list(Path(f"/proc/{service.pid}/fd").iterdir())) + 60
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (few, hard))
+        wait_until(lambda: service.client.get("/service").json()["troubles"], 20, "no trouble is told")
+        pages = [tabs.open(path, width=360) for path in ("/processes", "/targets", "/launch", "/docs")]
+        for page in pages:
+            banner = page.get_by_role("status").filter(has_text="Something is wrong with the service")
+            expect(banner).to_contain_text(f"of {few} file descriptors open")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert "trouble: descriptors" in httpx.get(f"{service.url}/readyz").text
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (most, hard))
+        wait_until(lambda: not service.client.get("/service").json()["troubles"], 20, "the trouble stays")
+        service.launch("basics:slow_worker", kwargs={"seconds": 300})
+        expect(pages[0].locator("#troubles p")).to_have_count(0)
         tabs.close()
     finally:
         service.close()

@@ -7,6 +7,11 @@
 - nothing unknown: every run folder has its record.
 """
 
+import os
+import re
+import signal
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +26,15 @@ TRUE_WITHIN = 10.0
 JSON = dict[str, Any]
 
 
-def hold(service: Service) -> list[JSON]:
-    """Assert all of them of the running ``service``, as soon as they hold and within `TRUE_WITHIN`; its processes."""
+def hold(service: Service, settled: Collection[str | None] = ()) -> list[JSON]:
+    """Assert all of them of the running ``service``, as soon as they hold and within `TRUE_WITHIN`; its processes.
+
+    Of those with the ids ``settled``, which were over and well before, the histories are not read again.
+    """
     found: list[str] = []
 
     def is_well() -> bool:
-        found[:] = violations(service)
+        found[:] = violations(service, settled)
         return not found
 
     wait_until(is_well, TRUE_WITHIN, lambda: "\n".join(["these do not hold:", *found]))
@@ -45,19 +53,36 @@ def every(service: Service) -> list[JSON]:
             return items
 
 
-def violations(service: Service) -> list[str]:
+def violations(service: Service, settled: Collection[str | None] = ()) -> list[str]:
     """What does not hold now, a sentence each."""
     runs = service.data_dir / "runs"
     processes = every(service)
     living = service.tree_pids()
-    found = [f"{process['id']}: {text}" for process in processes for text in _of_process(service, process)]
-    known = {process["id"] for process in processes}
+    unsettled = [process for process in processes if process["id"] not in settled]
+    found = [f"{process['id']}: {text}" for process in unsettled for text in _of_process(service, process)]
+    known = {process["id"]: process for process in processes}
     folders = {folder.name for folder in runs.iterdir() if not folder.name.startswith(".")}
-    found += [f"{name}: a run folder that the record does not know" for name in folders - known]
-    if not any(process["is_alive"] for process in processes):
-        spares = {pid for launcher in service.launcher_pids for pid in (launcher, *posix.descendants(launcher))}
-        found += [f"pid {pid} lives, and every process is over" for pid in living if pid not in spares]
+    found += [f"{name}: a run folder that the record does not know" for name in folders - set(known)]
+    for pid in living:
+        owner = owner_of(pid, runs)
+        if owner in known and known[owner]["state"] in FINAL:
+            found.append(f"{owner}: it is {known[owner]['state']}, and pid {pid} of its tree lives")
     return found
+
+
+def owner_of(pid: int, runs: Path) -> str | None:
+    """Which process ``pid`` is of: its keeper, its child and what that forked hold a file of the run folder; what it
+    ran has its id in the environment."""
+    with suppress(OSError):
+        for variable in posix.read_file(f"/proc/{pid}/environ", 1 << 20).split(b"\0"):
+            if variable.startswith(b"PROCDECK_ID="):
+                return variable.partition(b"=")[2].decode()
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                link = fd.readlink()
+                if link.is_relative_to(runs):
+                    return link.relative_to(runs).parts[0]
+    return None
 
 
 def _of_process(service: Service, process: JSON) -> list[str]:
@@ -82,8 +107,8 @@ def _of_process(service: Service, process: JSON) -> list[str]:
 
 def _recorded_code(folder: Path) -> int | None:
     try:
-        entries = run_folder.read_journal(str(folder))
-    except (OSError, ValueError):
+        entries = run_folder.read_journal(str(folder)).entries
+    except OSError:
         return None
     codes: list[int | None] = [entry["data"].get("exitcode") for entry in entries if entry["event"] == "stopped"]
     return codes[0] if codes else None
@@ -100,8 +125,33 @@ def _of_living(folder: Path, process: JSON) -> list[str]:
 
 def output_is_whole(service: Service, process: JSON, truth: Path) -> None:
     """Assert that the log of ``process`` holds every line that it wrote into the file ``truth`` too, in order, each
-    once; the last one may be in either alone, when the process was killed between the two writes."""
+    once, and says how many bytes it lacks; the last line may be in either alone, when the process was killed between
+    the two writes."""
     written, logged = truth.read_text().splitlines(), service.log(process).splitlines()
-    longer, shorter = (written, logged) if len(written) >= len(logged) else (logged, written)
-    assert len(longer) - len(shorter) <= 1, f"{len(written)} lines were written, {len(logged)} are in the log"
-    assert longer[: len(shorter)] == shorter
+    notes = [note for line in logged if (note := DROPPED.fullmatch(line))]
+    logged = [line for line in logged if not DROPPED.fullmatch(line)]
+    if process["outcome"] == "lost":  # what was in the pipe when its keeper was killed nobody has read
+        assert logged == written[: len(logged)]
+        return
+    if logged and (not written or logged[-1] != written[-1]) and logged[-2:-1] == written[-1:]:
+        logged.pop()
+    found = iter(written)
+    assert all(line in found for line in logged), "the log has lines that were not written, or not in this order"
+    lacking = _bytes(written) - _bytes(logged)
+    dropped = sum(int(note[1]) for note in notes)
+    last = _bytes(written[-1:]) if process["exitcode"] is None or process["exitcode"] < 0 else 0
+    assert lacking in (dropped, dropped + last), f"{lacking} bytes are not in the log, which says {dropped}"
+
+
+DROPPED = re.compile(r"\[procdeck: (\d+) bytes of output could not be written\]")
+
+
+def _bytes(lines: list[str]) -> int:
+    return sum(len(line.encode()) + 1 for line in lines)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, and wait until it is gone: from now on it does nothing more."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: (stat := posix.stat(pid)) is None or stat.state == "Z", 10, f"pid {pid} lives on")

@@ -111,8 +111,8 @@ async def test_a_launch_from_folder_to_end(data_dir: Path) -> None:
         assert [entry["event"] for entry in evidence.entries] == ["started", "stopped"]
         assert evidence.is_claimed
         await until(lambda: not engine.examine("one").is_kept, "its keeper lives on")
-        assert engine.process_ids() == ["one"]
-        assert engine.spec("one")["id"] == "one"
+        assert list(engine.folders.ids()) == ["one"]
+        assert run_folder.read_spec(str(engine.folder("one")))["id"] == "one"
         assert engine.read_log("one", 0).data.endswith(b" stdout F hello\n")
         assert engine.log_extent("one") == (0, engine.read_log("one", 0).end)
         assert engine.log_tail_offset("one", 1) == 0
@@ -226,7 +226,7 @@ async def test_deleting_removes_the_folder_at_once_and_for_good(data_dir: Path) 
         engine.delete("one")
         engine.delete("one")
         engine.delete("never there")
-        assert engine.process_ids() == []
+        assert list(engine.folders.ids()) == []
         assert list((data_dir / "runs").iterdir()) == []
 
 
@@ -234,7 +234,7 @@ async def test_a_folder_that_is_being_removed_is_no_run(data_dir: Path) -> None:
     async with running(data_dir) as (engine, _):
         (data_dir / "runs" / ".one.deleted").mkdir()
         (data_dir / "runs" / "file").touch()
-        assert engine.process_ids() == []
+        assert list(engine.folders.ids()) == []
 
 
 async def test_what_was_created_only_is_on_the_disk_at_once(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -22,9 +23,10 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import SQLModel
 
 from app import lifecycle
-from app.db.engine import DatabaseGone, make_engine, upgrade
+from app.db.engine import make_engine, upgrade
 from app.db.store import (
     Filter,
+    Measured,
     Sessions,
     Stale,
     Store,
@@ -32,12 +34,16 @@ from app.db.store import (
     delete_process,
     encode_cursor,
     insert_process,
+    keep_counts,
     save,
+    save_measured,
 )
 from app.db.writer import Job, Writer, WriterClosed
-from app.errors import BadConfig, Invalid
+from app.errors import BadConfig, DatabaseDamaged, Invalid, RecordUnavailable
 from app.lifecycle import Event, Process, Transition
+from app.retention import Candidate, Held
 from app.security.auth import Session, SessionStore
+from app.settings import Settings
 from procdeck.states import Outcome, State
 
 if TYPE_CHECKING:
@@ -330,6 +336,60 @@ async def test_filters(store: Store, wanted: Filter, numbers: list[int]) -> None
     assert cursor is None
 
 
+async def test_finished_processes_are_counted_once_they_are_measured(store: Store) -> None:
+    for number, target in enumerate(["jobs:a", "jobs:b", "jobs:a", "jobs:a"], start=1):
+        process, transitions = applied(make(number, target=target), "queued", "starting")
+        await store.writer.run(partial(insert_process, process=process, transitions=transitions))
+        if number < 4:
+            after, more = applied(process, "lost")
+            after = replace(after, stopped_at=NOW - timedelta(days=number))
+            await store.writer.run(partial(save, process=after, transitions=more, expect_seq=process.seq))
+    assert store.held() == Held()
+    assert store.finished(None, 10) == []
+    unmeasured = store.unmeasured(0, 10)
+    assert [number for number, _ in unmeasured] == [1, 2, 3]
+    assert store.unmeasured(1, 1) == unmeasured[1:2]
+
+    # One that is not over is not measured, whoever asks.
+    found = [Measured(make(number).id, number * 2**33, number) for number in (1, 2, 3, 4)]
+    await store.writer.run(partial(save_measured, found=found))
+    assert store.unmeasured(0, 10) == []
+    assert store.held() == Held({"jobs:a": 2, "jobs:b": 1}, 6 * 2**33)
+    assert store.held("jobs:b") == Held({"jobs:b": 1}, 2 * 2**33)
+    assert store.held("jobs:none") == Held()
+    oldest_first = store.finished(None, 10)
+    assert [each.number for each in oldest_first] == [3, 2, 1]
+    assert oldest_first[1] == Candidate(make(2).id, 2, "Process-2", "jobs:b", NOW - timedelta(days=2), 2 * 2**33)
+    assert store.finished(oldest_first[0].key, 1) == oldest_first[1:2]
+    assert store.finished(oldest_first[0].key, 10, "jobs:a") == oldest_first[2:]
+    alive = store.get(make(4).id)
+    assert alive is not None
+    assert (alive.disk_bytes, alive.log_start) == (None, 0)
+
+
+async def test_finished_processes_of_one_moment_are_paged_by_number(store: Store) -> None:
+    for number in range(1, 6):
+        process, transitions = applied(make(number), "queued", "starting", "lost")
+        await store.writer.run(partial(insert_process, process=process, transitions=transitions))
+    found = [Measured(make(number).id, 1, None) for number in range(1, 6)]
+    await store.writer.run(partial(save_measured, found=found))
+    pages, after = [], None
+    while page := store.finished(after, 2):
+        pages.append([each.number for each in page])
+        after = page[-1].key
+    assert pages == [[1, 2], [3, 4], [5]]
+
+
+async def test_what_went_of_a_log_does_not_come_back(store: Store) -> None:
+    process, transitions = applied(make(1), "queued", "starting", "lost")
+    await store.writer.run(partial(insert_process, process=process, transitions=transitions))
+    for start, shown in ((500, 500), (700, 700), (None, 700), (0, 700)):
+        await store.writer.run(partial(save_measured, found=[Measured(process.id, 10, start)]))
+        now = store.get(process.id)
+        assert now is not None
+        assert (now.log_start, now.disk_bytes) == (shown, 10)
+
+
 @pytest.mark.parametrize("number", [0, 1, 63, 64, 10**18])
 def test_a_cursor_is_text_for_an_address(number: int) -> None:
     cursor = encode_cursor(number)
@@ -573,10 +633,14 @@ async def test_the_writer_lives_on_when_the_database_is_locked(sqlite: Store, fi
     other.execute("BEGIN IMMEDIATE")
     jobs: list[Job[object]] = [partial(count_up, name="process")] * 3
     refused = await asyncio.gather(*(sqlite.writer.run(job) for job in jobs), return_exceptions=True)
-    assert [type(error) for error in refused] == [OperationalError] * 3
+    assert [type(error) for error in refused] == [RecordUnavailable] * 3
+    assert isinstance(refused[0], RecordUnavailable)
+    assert "another program holds it locked" in refused[0].detail
+    assert isinstance(sqlite.writer.failing, RecordUnavailable)
     other.execute("COMMIT")
     other.close()
     assert await sqlite.writer.run(jobs[0]) == 1
+    assert sqlite.writer.failing is None
 
 
 async def test_a_full_disk_fails_its_job_and_the_writer_lives_on(sqlite: Store) -> None:
@@ -588,26 +652,159 @@ async def test_a_full_disk_fails_its_job_and_the_writer_lives_on(sqlite: Store) 
 
     await sqlite.writer.run(partial(limit, pages=1))  # SQLite takes the present size for the least
     results = await run_as_group(sqlite.writer, [partial(count_up, name="process"), grow])
-    assert isinstance(results[1], OperationalError)
+    assert isinstance(results[1], RecordUnavailable)
+    assert "disk is full" in results[1].detail
+    assert not results[1].is_damage
     assert counter(sqlite) == (0 if isinstance(results[0], Exception) else 1)
     await sqlite.writer.run(partial(limit, pages=2**30))
     await sqlite.writer.run(grow)
     assert sqlite.get(make(1).id) is not None
 
 
+@pytest.mark.parametrize("part", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("replacement", [None, b""])
 async def test_a_database_that_was_taken_away_is_not_written(
-    sqlite: Store, file: Path, replacement: bytes | None
+    sqlite: Store, file: Path, replacement: bytes | None, part: str
+) -> None:
+    for number in (1, 2):
+        await add(sqlite, make(number))
+    taken = file.with_name(file.name + part)
+    kept = taken.rename(file.with_name("kept"))
+    if replacement is not None:
+        taken.write_bytes(replacement)
+    with pytest.raises(RecordUnavailable, match="removed" if replacement is None else "replaced"):
+        await add(sqlite, make(3))
+    assert sqlite.damage() is not None
+    with pytest.raises(RecordUnavailable) as noticed:
+        sqlite.examine()
+    assert noticed.value.is_damage
+    kept.replace(taken)
+    await add(sqlite, make(4))
+    assert sqlite.last_number() == 4
+
+
+async def test_a_reader_does_not_put_an_empty_database_in_the_place_of_one_that_is_gone(
+    sqlite: Store, file: Path
 ) -> None:
     await add(sqlite, make(1))
-    kept = file.rename(file.with_name("kept"))
-    if replacement is not None:
-        file.write_bytes(replacement)
-    with pytest.raises(DatabaseGone, match="restart"):
-        await add(sqlite, make(2))
-    kept.replace(file)
-    await add(sqlite, make(3))
-    assert sqlite.last_number() == 3
+    file.rename(file.with_name("kept"))
+    engine = make_engine(f"sqlite:///{file}")
+    with pytest.raises(OperationalError, match="unable to open"):
+        engine.connect()
+    engine.dispose()
+    assert not file.exists()
+
+
+def cut_half(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def cut_all(file: Path) -> None:
+    os.truncate(file, 0)
+
+
+def spoil_header(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.write(b"garbage " * 512)
+
+
+def copy_another_over_it(file: Path) -> None:
+    other = file.with_name("other")
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE stranger (x)")
+    connection.close()
+    file.write_bytes(other.read_bytes())
+    other.unlink()
+
+
+BROKEN = [cut_half, cut_all, spoil_header, copy_another_over_it]
+
+
+@pytest.mark.parametrize("spoil", BROKEN)
+async def test_a_database_that_is_spoilt_while_it_is_open_is_noticed_without_asking_it(
+    sqlite: Store, file: Path, spoil: Callable[[Path], None]
+) -> None:
+    await add(sqlite, make(1))
+    await sqlite.writer.checkpoint()
+    assert sqlite.examine() == 0
+    spoil(file)
+    with pytest.raises(RecordUnavailable) as noticed:
+        sqlite.examine()
+    assert noticed.value.is_damage
+    assert sqlite.damage() is not None
+
+
+@pytest.mark.parametrize("spoil", [cut_half, spoil_header])
+async def test_a_spoilt_database_is_renewed_and_kept_and_no_number_is_given_again(
+    file: Path, spoil: Callable[[Path], None]
+) -> None:
+    store = Store.open(f"sqlite:///{file}")
+    await add(store, make(41))
+    store.close()
+    before = file.read_bytes()
+    spoil(file)
+    with pytest.raises(DatabaseDamaged):
+        Store.open(f"sqlite:///{file}")
+    store, renewed = Store.open_or_renew(f"sqlite:///{file}")
+    assert renewed is not None
+    assert renewed.kept is not None
+    assert len(renewed.kept.read_bytes()) == len(before) // (2 if spoil is cut_half else 1)
+    await store.writer.run(partial(keep_counts, counts={"process": 41, "event": 7}))
+    assert (store.ids(), store.last_number(), store.last_event_id()) == (set(), 41, 7)
+    store.close()
+
+
+async def test_the_numbers_of_a_database_that_can_be_read_are_found(file: Path) -> None:
+    store = Store.open(f"sqlite:///{file}")
+    await add(store, make(41))
+    store.close()
+    fresh, renewed = Store.renew(f"sqlite:///{file}", "asked for")
+    fresh.close()
+    assert renewed.counts == {"process": 41, "event": 1}
+
+
+async def test_damage_deep_inside_is_met_by_who_reads_it(sqlite: Store, file: Path) -> None:
+    for number in range(1, 40):
+        await add(sqlite, make(number, spec={"args": ["x" * 3000], "kwargs": {}}))
+    await sqlite.writer.checkpoint()
+    sqlite.close()
+    with file.open("r+b") as opened:
+        opened.seek(20 * 4096)
+        opened.write(b"\xff" * 4096 * 40)
+    store, renewed = Store.open_or_renew(f"sqlite:///{file}")
+    try:
+        if renewed is None:
+            with pytest.raises(RecordUnavailable) as noticed:
+                store.page(Filter(), 100)
+            assert noticed.value.is_damage
+            assert store.damage() is not None
+    finally:
+        store.close()
+
+
+async def test_a_reader_that_does_not_end_makes_the_wal_grow_and_its_end_lets_it_shrink(
+    sqlite: Store, file: Path
+) -> None:
+    await add(sqlite, make(1))
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM process").fetchall()
+    for number in range(2, 30):
+        await add(sqlite, make(number, spec={"args": ["x" * 100_000], "kwargs": {}}))
+    grown = sqlite.examine()
+    await sqlite.writer.checkpoint()
+    assert sqlite.examine() >= grown > 2_000_000
+    reader.execute("COMMIT")
+    reader.close()
+    await sqlite.writer.checkpoint()
+    assert sqlite.examine() == 0
+    assert sqlite.last_number() == 29
+
+
+def test_a_database_may_be_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    url = Settings(data_dir=tmp_path / "what? 100% #1").record_url
+    Store.open(url).close()
+    assert (tmp_path / "what? 100% #1" / "procdeck.db").is_file()
 
 
 COUNT_FOR_EVER = """

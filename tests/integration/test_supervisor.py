@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -28,9 +29,9 @@ from app.supervisor.evidence import Evidence
 from app.supervisor.launchers import configs
 from app.supervisor.launches import Launch
 from app.supervisor.remains import Marks, end_remains
-from app.supervisor.supervisor import Supervisor
+from app.supervisor.supervisor import BURIALS_AT_ONCE, Supervisor
 from app.troubles import Troubles
-from procdeck import posix, run_folder
+from procdeck import run_folder
 from procdeck.states import Outcome, State
 from tests.fakes import FakeKeeper
 from tests.runtime import HOSTILE, is_alive, kill
@@ -174,7 +175,7 @@ async def test_what_can_t_be_launched_leaves_nothing_behind(run: Run, wanted: La
         with pytest.raises(error):
             await supervisor.create(wanted, ACTOR)
         assert supervisor.store.ids() == set()
-        assert supervisor.engine.process_ids() == []
+        assert list(supervisor.engine.folders.ids()) == []
 
 
 async def test_what_is_not_there(run: Run) -> None:
@@ -200,11 +201,11 @@ async def test_a_command_of_the_settings_is_a_target(run: Run) -> None:
 
 async def test_what_could_not_be_recorded_is_not_started(run: Run, tmp_path: Path) -> None:
     async with run() as supervisor:
-        before = set(supervisor.engine.process_ids())
+        before = set(supervisor.engine.folders.ids())
         with breaking(supervisor, 1), pytest.raises(Unavailable):
             await launch(supervisor, "count", str(tmp_path / "count"))
         assert supervisor.store.ids() == set()
-        assert set(supervisor.engine.process_ids()) == before
+        assert set(supervisor.engine.folders.ids()) == before
         assert not (tmp_path / "count").exists()
         assert (await joined(supervisor, await launch(supervisor, "say"))).exitcode == 0
 
@@ -218,7 +219,7 @@ async def test_a_folder_does_not_stay_when_the_record_can_t_be_mended_either(
         monkeypatch.setattr(supervising, "delete_process", full)
         with pytest.raises(Unavailable):
             await launch(supervisor, "say", start=False)
-        assert supervisor.engine.process_ids() == []
+        assert list(supervisor.engine.folders.ids()) == []
 
 
 async def test_a_folder_that_can_t_be_made_leaves_no_record(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,7 +352,7 @@ async def test_deleting_takes_record_and_folder(run: Run) -> None:
         await supervisor.end(process.id, "stop", ACTOR)
         await joined(supervisor, process)
         await supervisor.delete(process.id)
-        assert supervisor.engine.process_ids() == []
+        assert list(supervisor.engine.folders.ids()) == []
         with pytest.raises(NotFound):
             await supervisor.get(process.id)
         assert (await launch(supervisor, "say")).number == 2
@@ -392,6 +393,30 @@ async def test_one_that_waits_can_be_cancelled(run: Run) -> None:
         assert (cancelled.state, cancelled.outcome, cancelled.pid) == (State.EXITED, Outcome.STOPPED, None)
         await supervisor.end(first.id, "kill", ACTOR)
         await until(lambda: supervisor.store.get(third.id).state is State.RUNNING, "the third does not start")  # type: ignore[union-attr]
+
+
+async def test_a_full_queue_takes_nobody_until_somebody_leaves_it(run: Run) -> None:
+    async with run(max_processes=1, max_queued=2, start_timeout=0.2) as supervisor:
+        created = await launch(supervisor, "nap", start=False)
+        alive = await launch(supervisor, "nap")
+        queued = [await launch(supervisor, "nap") for _ in range(2)]
+        before = supervisor.store.ids()
+        with pytest.raises(Unavailable) as refused:
+            await launch(supervisor, "nap")
+        assert refused.value.headers["Retry-After"] == str(supervising.FULL_FOR)
+        with pytest.raises(Unavailable):
+            await supervisor.start_process(created.id, ACTOR)
+        assert supervisor.store.ids() == before
+        assert (await supervisor.get(created.id)).state is State.CREATED
+        await supervisor.end(queued[0].id, "stop", ACTOR)
+        assert supervisor.queued_count() == 1
+        assert (await supervisor.start_process(created.id, ACTOR)).state is State.QUEUED
+        async with asyncio.timeout(SECONDS):
+            for process in (alive, queued[1], created):
+                while (await supervisor.get(process.id)).state is not State.RUNNING:
+                    await asyncio.sleep(0.005)
+                await supervisor.end(process.id, "kill", ACTOR)
+        assert supervisor.queued_count() == 0
 
 
 async def test_launches_wait_for_their_launcher(run: Run, tmp_path: Path) -> None:
@@ -481,7 +506,9 @@ async def test_a_lost_database_is_made_anew_from_the_folders(run: Run, data_dir:
         path.unlink()
     async with run() as supervisor:
         found = await supervisor.get(over.id)
-        assert replace(found, created_at=over.created_at) == replace(over, detail=found.detail, seq=found.seq)
+        assert replace(found, created_at=over.created_at) == replace(
+            over, detail=found.detail, seq=found.seq, disk_bytes=found.disk_bytes
+        )
         assert (await supervisor.get(lives.id)).state is State.RUNNING
         assert (await supervisor.get(never.id)).state is State.CREATED
         assert (await launch(supervisor, "say")).number == 4
@@ -491,7 +518,7 @@ async def test_a_lost_database_is_made_anew_from_the_folders(run: Run, data_dir:
         assert (await joined(supervisor, lives)).exitcode == -9
 
 
-async def test_a_folder_that_is_not_ours_is_left_alone(run: Run, data_dir: Path) -> None:
+async def test_a_folder_that_can_t_be_understood_is_kept_aside(run: Run, data_dir: Path) -> None:
     strange = data_dir / "runs" / "strange"
     strange.mkdir(parents=True)
     (strange / "spec.json").write_text('{"id": "strange"}')
@@ -499,7 +526,10 @@ async def test_a_folder_that_is_not_ours_is_left_alone(run: Run, data_dir: Path)
     async with run() as supervisor:
         assert supervisor.store.ids() == set()
         assert (await joined(supervisor, await launch(supervisor, "say"))).exitcode == 0
-    assert (strange / "spec.json").exists()
+        [trouble] = supervisor.troubles.present()
+        assert "strange" in trouble.sentence
+    assert (data_dir / "quarantine" / "strange" / "spec.json").exists()
+    assert not (data_dir / "runs" / "empty").exists()
 
 
 async def test_who_was_queued_when_the_service_ended_goes_on_waiting(run: Run, tmp_path: Path) -> None:
@@ -531,42 +561,6 @@ async def test_what_was_being_refused_when_the_service_was_killed_is_not_started
 
 
 # --- what is lost ---------------------------------------------------------------------------------------------------
-
-
-async def test_a_process_whose_keeper_was_killed_is_lost_and_nothing_of_it_lives(run: Run) -> None:
-    async with run() as supervisor:
-        process, _ = await supervisor.create(Launch("hostile:family", kwargs={"wait": True}), ACTOR)
-        await until_says(supervisor, process, "grandchild")
-        pid, keeper = process.pid, process.detail["keeper_pid"]
-        tree = [pid, *posix.descendants(keeper)]
-        assert len(set(tree)) > 1
-        kill(keeper)
-        over = await joined(supervisor, process)
-        assert (over.state, over.outcome, over.exitcode) == (State.LOST, Outcome.LOST, None)
-        assert over.detail["ended"] >= 1
-        assert not any(is_alive(one) for one in tree if one)
-
-
-async def test_a_keeper_that_was_killed_while_no_service_was_there(run: Run) -> None:
-    async with run() as supervisor:
-        process = await launch(supervisor, "deaf")
-    kill(process.detail["keeper_pid"])
-    await until(lambda: not is_alive(process.detail["keeper_pid"]), "it lives")
-    async with run(ready=False) as supervisor:
-        over = await joined(supervisor, process)
-        assert (over.state, over.exitcode) == (State.LOST, None)
-    assert not is_alive(process.pid or 0)
-
-
-async def test_a_killed_launcher_is_replaced_and_harms_no_process(run: Run) -> None:
-    async with run() as supervisor:
-        process = await launch(supervisor, "until_stopped")
-        [launcher] = [env.current for env in supervisor.engine.environments.values()]
-        assert launcher is not None
-        kill(launcher.pid)
-        assert (await joined(supervisor, await launch(supervisor, "say"))).exitcode == 0
-        await supervisor.end(process.id, "stop", ACTOR)
-        assert (await joined(supervisor, process)).exitcode == 0
 
 
 # --- a database that does not take it -------------------------------------------------------------------------------
@@ -610,6 +604,31 @@ async def test_what_could_not_be_saved_is_saved_later_and_told_only_then(run: Ru
             assert broken.failed == 3
         assert (over.exitcode, supervisor.store.get(process.id)) == (4, over)
         assert states(supervisor, process)[-2:] == ["running", "exited"]
+
+
+class forgetting(breaking):  # noqa: N801 - read as a verb
+    """While the context lasts the first so many jobs of the writer are done, and their answers are lost."""
+
+    async def run(self, job: Job[Any]) -> Any:
+        if self.left:
+            self.left -= 1
+            self.failed += 1
+            await self._run(job)
+            raise OSError(errno.EIO, "Input/output error")
+        return await self._run(job)
+
+
+async def test_a_commit_whose_answer_was_lost_is_recognised(run: Run, tmp_path: Path) -> None:
+    async with run() as supervisor:
+        process = await launch(supervisor, "wait_for_file", str(tmp_path / "gate"), 4)
+        await until(lambda: supervisor.store.get(process.id).state is State.RUNNING, "not running")  # type: ignore[union-attr]
+        with forgetting(supervisor, 1) as broken:
+            (tmp_path / "gate").touch()
+            over = await joined(supervisor, process)
+            assert broken.failed == 1
+        assert (over.exitcode, supervisor.store.get(process.id)) == (4, over)
+        assert states(supervisor, process)[-2:] == ["running", "exited"]
+        assert supervisor.store.damage() is None
 
 
 # --- what keepers tell ----------------------------------------------------------------------------------------------
@@ -826,6 +845,35 @@ async def test_a_process_of_an_environment_that_is_gone_holds_nobody_up(run: Run
 
 
 @pytest.mark.anyio
+async def test_remains_that_do_not_die_hold_up_nobody(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though they keep every thread busy that there is to end such."""
+    released = threading.Event()
+    async with run() as supervisor:
+        stuck = [await launch(supervisor, "nap") for _ in range(BURIALS_AT_ONCE + 1)]
+        other, ended = await launch(supervisor, "nap"), await launch(supervisor, "nap")
+        end_remains = supervisor.engine.end_remains
+
+        def never(process: Process, since: float) -> int:
+            if process.id in {one.id for one in stuck}:
+                released.wait(SECONDS)
+            return end_remains(process, since)
+
+        monkeypatch.setattr(supervisor.engine, "end_remains", never)
+        try:
+            for process in stuck:
+                kill(process.detail["keeper_pid"])
+            await until(lambda: not any(is_alive(one.pid or 0) for one in stuck), "they live")
+            kill(ended.pid or 0)
+            assert (await joined(supervisor, ended)).exitcode == -9
+            assert (await launch(supervisor, "say")).state in (State.RUNNING, State.EXITED)
+            await supervisor.end(other.id, "kill", ACTOR)
+            assert (await joined(supervisor, other)).exitcode == -9
+            assert {(await supervisor.get(one.id)).state for one in stuck} == {State.RUNNING}
+        finally:
+            released.set()
+        assert {(await joined(supervisor, one)).state for one in stuck} == {State.LOST}
+
+
 async def test_a_folder_that_can_t_be_read_for_a_moment_says_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async with run() as supervisor:
         process = await launch(supervisor, "nap")

@@ -12,13 +12,16 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = [
     ["procdeck"],
-    ["app.version", "app.startup_errors", "app.resources", "app.answers"],
-    ["app.errors"],
+    ["app.version", "app.startup_errors", "app.resources", "app.answers", "app.host", "app.http_limits"],
+    ["app.errors", "app.file_systems", "app.judgements"],
     ["app.settings"],
     ["app.arguments", "app.lifecycle", "app.metrics", "app.troubles"],
+    ["app.retention"],
     ["app.presentation"],
     ["app.db"],
+    ["app.backup"],
     ["app.supervisor", "app.security"],
+    ["app.doctor", "app.self_check"],
     ["app.deps"],
     ["app.api", "app.pages"],
     ["app.main"],

@@ -6,7 +6,7 @@ from sqlalchemy import Table
 from sqlmodel import SQLModel
 
 from app.db.models import CounterRow, LabelRow, ProcessRow, SessionRow, TransitionRow
-from app.db.store import FIXED
+from app.db.store import FIXED, MEASURED
 from app.lifecycle import PROCESS_FIELDS, Process, Transition
 from app.security.auth import Session
 
@@ -47,4 +47,5 @@ def test_everything_that_a_migration_may_drop_has_a_name() -> None:
 def test_what_an_event_changes_is_saved() -> None:
     changed_by_events = {"state", "outcome", "pid", "exitcode", "error", "result", "progress", "started_at"}
     changed_by_events |= {"stopped_at", "duration", "cpu_seconds", "max_rss_bytes", "asked", "detail"}
-    assert set(PROCESS_FIELDS) - FIXED == changed_by_events | {"journal_seq", "seq"}
+    changed_by_news = {"progress", "log_start"}
+    assert set(PROCESS_FIELDS) - FIXED - MEASURED == changed_by_events | changed_by_news | {"journal_seq", "seq"}

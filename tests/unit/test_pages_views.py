@@ -89,6 +89,15 @@ def test_a_log_line_is_shown_as_a_terminal_leaves_it(raw: str, text: str) -> Non
     assert words.log_text(raw) == text
 
 
+def test_a_log_line_is_shown_as_far_as_a_page_can_bear_it() -> None:
+    for size in (words.LONGEST + 1, words.LONGEST_RAW + 1, 5_000_000):
+        assert words.log_text("x" * size) == "x" * words.LONGEST + " … (the download has the whole line)"
+    assert words.log_text("x" * words.LONGEST) == "x" * words.LONGEST
+    assert words.log_text("\r".join(["50 %"] * 100_000) + "\r99 %\r\r") == "99 %"
+    coloured = "\x1b[1;31m0\x1b[0m" * 5_000
+    assert words.log_text(coloured) == "0" * 5_000
+
+
 # --- the list ----------------------------------------------------------------------------------------------------
 
 

@@ -106,3 +106,17 @@ def test_the_duration_runs_until_the_keeper_has_measured_it() -> None:
     # A clock that was set back shows nothing negative.
     ahead = datetime.now(UTC) + timedelta(hours=1)
     assert duration(a_process(State.RUNNING, started_at=ahead)) == 0
+
+
+def test_an_end_for_want_of_memory_says_so() -> None:
+    dead = over(Outcome.CRASHED, -9, max_rss_bytes=300 * 2**20, detail={"oom_killed": True})
+    assert exit_summary(dead) == (
+        "Killed by SIGKILL (-9), which was not sent by Procdeck: the kernel ended it because the memory of its control"
+        " group was used up; it had used up to 300 MiB."
+    )
+
+
+def test_a_condition_is_one_of_the_living() -> None:
+    assert view(a_process(State.RUNNING), None, "paused")["condition"] == "paused"
+    assert view(a_process(State.RUNNING))["condition"] is None
+    assert view(over(Outcome.SUCCEEDED, 0), None, "paused")["condition"] is None

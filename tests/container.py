@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -69,10 +68,11 @@ def can_unshare() -> bool:
     return subprocess.run([*UNSHARE, "true"], capture_output=True, timeout=10, check=False).returncode == 0
 
 
-pytestmark = [
+NEEDED = [
     pytest.mark.root,
     pytest.mark.skipif(not can_unshare(), reason="needs tini, and root that may make PID namespaces"),
 ]
+"""The marks of tests that use it."""
 
 
 def free_port() -> int:
@@ -144,6 +144,11 @@ class Container:
     def signal(self, number: signal.Signals) -> None:
         """What an engine does: a signal for PID 1 and for nobody else."""
         os.kill(self.init, number)
+
+    def kill(self) -> None:
+        """End it at once with all that is in it, as an engine does whose patience is over."""
+        self.signal(signal.SIGKILL)
+        self.unshare.wait(timeout=10)
 
     def launch(self, target: str, *args: object, daemon: bool = False) -> str:
         """Launch, and return the id."""
@@ -230,83 +235,14 @@ def container(folder: Path) -> Iterator[Container]:
                 unshare.kill()
 
 
-def assert_was_asked_to_end(running: Container, identity: str) -> None:
-    transitions = running.answer(f"/api/v1/processes/{identity}/transitions")["items"]
-    [stopping] = [t for t in transitions if t["to"] == "stopping" and t["from"] != "stopping"]
-    assert stopping["actor"]
-    assert stopping["reason"]
-
-
-def test_sigterm_ends_all_processes_in_time_and_has_it_on_record(tmp_path: Path) -> None:
-    with container(tmp_path) as first:
-        assert first.health() == 0
-        polite = first.launch_and_await_ready("wait")
-        daemon = first.launch_and_await_ready("wait", daemon=True)
-        deaf = first.launch_and_await_ready("deaf")
-        asked = time.monotonic()
-        first.signal(signal.SIGTERM)
-        code = first.unshare.wait(timeout=60)
-        took = time.monotonic() - asked
-        assert first.health() == 1
-    assert code in (0, 128 + signal.SIGTERM), first.log.read_text()
-    assert took < GRACE + SHUTDOWN_TIMEOUT + 10, "longer than the compose file would wait"
-
-    with container(tmp_path) as second:
-        for identity, exitcode in ((polite, -signal.SIGTERM), (daemon, -signal.SIGTERM), (deaf, -signal.SIGKILL)):
-            record = second.process(identity)
-            assert (record["state"], record["outcome"], record["exitcode"]) == ("exited", "stopped", exitcode), record
-            assert_was_asked_to_end(second, identity)
-        assert second.answer("/api/v1/processes?state=running")["items"] == []
-
-
-def test_a_grace_period_that_is_too_short_leaves_on_record_what_was_asked(tmp_path: Path) -> None:
-    with container(tmp_path) as first:
-        deaf = first.launch_and_await_ready("deaf")
-        journal = first.data / "runs" / deaf / "journal.ndjson"
-        first.signal(signal.SIGTERM)
-        wait_until(lambda: '"asked"' in journal.read_text(), GRACE, "nothing was written before the grace was over")
-        first.signal(signal.SIGKILL)
-        first.unshare.wait(timeout=10)
-
-    with container(tmp_path) as second:
-        wait_until(lambda: second.process(deaf)["state"] == "lost", 10, "still taken for alive")
-        assert second.process(deaf)["exitcode"] is None
-        assert_was_asked_to_end(second, deaf)
-
-
-def test_a_killed_container_leaves_lost_processes_and_invents_no_code(tmp_path: Path) -> None:
-    with container(tmp_path) as first:
-        over = first.join(first.launch("orphans", 0))
-        running = first.launch_and_await_ready("wait")
-        first.signal(signal.SIGKILL)
-        first.unshare.wait(timeout=10)
-
-    # The pids of the first namespace stand for other processes in the second one, the service itself among them.
-    with container(tmp_path) as second:
-        wait_until(lambda: second.process(running)["state"] == "lost", 10, "still taken for alive")
-        record = second.process(running)
-        assert (record["outcome"], record["exitcode"], record["is_alive"]) == ("lost", None, False)
-        assert second.process(over["id"])["exitcode"] == over["exitcode"] == 7
-        assert second.join(second.launch("orphans", 0))["exitcode"] == 7
-
-
-def test_orphans_are_reaped_and_no_exit_code_is_taken_for_anothers(tmp_path: Path) -> None:
-    with container(tmp_path) as running:
-        launched = [running.launch("orphans", 50) for _ in range(4)]
-        assert [running.join(identity)["exitcode"] for identity in launched] == [7] * 4
-        wait_until(lambda: not zombies(running.init), 10, lambda: f"not reaped: {zombies(running.init)}")
-
-
-def test_what_a_killed_keeper_leaves_is_ended_and_reaped(tmp_path: Path) -> None:
-    with container(tmp_path) as running:
-        identity = running.launch_and_await_ready("deaf")
-        child = running.outer_pid(running.process(identity)["pid"])
-        keeper, _ = descendants(running.init)[child]
-        tree = {keeper, *descendants(keeper)}
-        assert len(tree) >= 3, "keeper, child and grandchild"
-        os.kill(keeper, signal.SIGKILL)
-        wait_until(lambda: running.process(identity)["state"] == "lost", 15, "the keeper's death went unnoticed")
-        assert running.process(identity)["exitcode"] is None
-        wait_until(
-            lambda: tree.isdisjoint(descendants(running.init)), 15, lambda: f"left of {tree}: {children(running.init)}"
-        )
+@contextmanager
+def namespace() -> Iterator[int]:
+    """A PID namespace with an init that reaps and does nothing else; its pid outside. All in it ends with it."""
+    with subprocess.Popen([*UNSHARE, "tini", "--", "sleep", "infinity"]) as unshare:
+        try:
+            wait_until(lambda: children(unshare.pid), 10, "no namespace came up")
+            [init] = children(unshare.pid)
+            wait_until(lambda: children(init), 10, "no init came up")
+            yield init
+        finally:
+            unshare.kill()
