@@ -74,6 +74,8 @@ POINTS = {
     "journal.append.before": "an entry is to be written",
     "journal.append.written": "it is written, and not on the disk",
     "journal.append.synced": "it is on the disk, and nobody was told",
+    "journal.rewrite.written": "after a sync that failed all entries are in a new file, and not on the disk",
+    "journal.rewrite.renamed": "the new file has taken the place of the old one, the folder is not synced",
     "log.write.before": "output was read from the child, and not written",
     "log.rotate.before": "a new segment is about to be made",
     "child.run.before_target": "the child has its launch, and runs nothing of the user's",

@@ -285,8 +285,8 @@ class Journal:
         # no newline, so that no reader takes it for an entry.
         if os.pwrite(self.fd, text, self._size) < len(text):
             raise OSError(ENOSPC, os.strerror(ENOSPC))
-        failpoints.reach("journal.append.written")
         try:
+            failpoints.reach("journal.append.written")
             os.fdatasync(self.fd)
         except OSError:
             # The kernel tells once of pages that it could not write, and takes them for clean from then on: a second
@@ -310,9 +310,10 @@ class Journal:
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             _write_whole(fd, text)
-            failpoints.reach("journal.append.written")
+            failpoints.reach("journal.rewrite.written")
             os.fsync(fd)
             os.rename(draft, self._path)
+            failpoints.reach("journal.rewrite.renamed")
             _sync_folder(self._folder)
         except OSError:
             os.close(fd)

@@ -341,28 +341,39 @@ class Environment:
         async with self._loading:
             fresh = LauncherProcess(self.config, self.on_keeper_exit)
             try:
-                await fresh.start(self.runtime)
-                is_ready = await _ready(fresh, self._import_limit)
-            except OSError as error:
-                self._report_failure(f"{self.config.python} can't be run: {error}")
-                return False
+                return await self._replace_by(fresh)
             except asyncio.CancelledError:
                 fresh.kill()  # not only hung up on: it may hang
                 raise
-            if not is_ready:
-                self._report_failure(self._why_not(fresh))
+            except Exception as error:
+                # Whatever it was: who keeps launchers alive must not end by it, for there would never be another.
+                logger.exception("environment %r: its launcher could not be replaced", self.config.name)
+                self._report_failure(f"its launcher can't be started: {error}")
                 fresh.kill()
                 return False
-            failpoints.reach("service.reload.ready")
-            retired, self.current = self.current, fresh
+
+    async def _replace_by(self, fresh: LauncherProcess) -> bool:
+        try:
+            await fresh.start(self.runtime)
+        except OSError as error:
+            self._report_failure(f"{self.config.python} can't be run: {error}")
+            return False
+        if not await _ready(fresh, self._import_limit):
+            self._report_failure(self._why_not(fresh))
+            fresh.kill()
+            return False
+        failpoints.reach("service.reload.ready")
+        retired, self.current = self.current, fresh
+        try:
             failpoints.reach("service.reload.swapped")
             self._present.set()
             self.has_reported = True
             self.last_failure = ""
             self.on_catalogue(self.config.name, fresh.entries)
+        finally:
             if retired is not None:
                 retired.close()
-            return True
+        return True
 
     @property
     def _import_limit(self) -> float:
@@ -388,9 +399,17 @@ class Environment:
             seen = await self._any_launcher()
             is_stale = seen is not before and await asyncio.to_thread(_is_any_newer, seen.files, seen.began)
             before, in_a_row = seen, in_a_row + 1 if is_stale else 0
-            if 0 < in_a_row <= AT_ONCE or await _changed(seen.files, seen.gone):
+            if 0 < in_a_row <= AT_ONCE or await self._has_changed(seen):
                 logger.info("a file of environment %r changed; importing its targets anew", self.config.name)
                 await self.reload()
+
+    async def _has_changed(self, seen: LauncherProcess) -> bool:
+        try:
+            return await _changed(seen.files, seen.gone)
+        except (OSError, RuntimeError) as error:  # no descriptor or no inotify instance is left
+            logger.warning("the files of environment %r can't be watched now: %s", self.config.name, error)
+            await asyncio.sleep(BACKOFF_MAX)
+            return False
 
     async def _any_launcher(self) -> LauncherProcess:
         while self.current is None:

@@ -106,6 +106,7 @@ class Record:
         self._go_on = go_on
         self._renewals: list[Callable[[], Awaitable[None]]] = []
         self._import_is_due = False
+        self._quarantined: dict[str, str] = {}
         self._wal_bytes = 0
         self._users = 0
         self._unused = Pulse()
@@ -133,16 +134,20 @@ class Record:
         What can't be taken now, since the disk of the database is full, is taken later.
         """
         try:
-            if renewed is None:
-                return await self._import()
-            self._tell_renewed(renewed, await fill(self._store, renewed, self._runs))
+            found = renewed is not None or await self._import()
+            if renewed is not None:
+                self._tell_renewed(renewed, await fill(self._store, renewed, self._runs))
+            if self._import_is_due:
+                # It may have been a moment's trouble: nothing is answered before it was tried once more.
+                found = await self._import() or found
         except RecordUnavailable as error:
             if error.is_damage:
                 await self._renew(error.detail)
             else:
                 logger.error("run folders can't be taken into the record now: %s", error)  # noqa: TRY400
                 self._import_is_due = True
-        return True
+            return True
+        return found
 
     async def _import(self) -> bool:
         known = await asyncio.to_thread(self._store.ids)
@@ -255,12 +260,11 @@ class Record:
 
     def _tell_folders(self, imported: Imported) -> None:
         self._import_is_due = bool(imported.postponed)
+        self._quarantined |= imported.quarantined  # which the next import does not meet any more
         parts = []
-        if imported.quarantined:
+        if self._quarantined:
             place = self._runs.with_name(QUARANTINE)
-            parts.append(
-                f"Run folders that can't be understood were moved to {place}: {_listed(imported.quarantined)}."
-            )
+            parts.append(f"Run folders that can't be understood were moved to {place}: {_listed(self._quarantined)}.")
         if left := imported.refused | imported.postponed:
             parts.append(f"Run folders that can't be taken into the record: {_listed(left)}.")
         if parts:

@@ -66,7 +66,6 @@ def test_the_daemon_flag_is_the_childs_too(shared: Service) -> None:
         assert process["result"] == {"name": "it", "daemon": daemon, "pid": process["pid"], "alive": True}
 
 
-
 def test_daemon_and_non_daemon_tell_of_themselves(examples: Service) -> None:
     daemon = examples.launch("daemons:daemon", 0.2, name="daemon")
     other = examples.launch("daemons:non_daemon", name="non-daemon")

@@ -5,7 +5,7 @@ as before.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Walk:
         self.point = point
         self.action = action
         self.environ = {
-            failpoints.VARIABLE: f"{point}:{action}:{hit}",
+            failpoints.VARIABLE: ",".join([*FIRST.get(point, ()), f"{point}:{action}:{hit}"]),
             failpoints.FOLDER: str(service.folder / "hits"),
         }
         self.hit = hit
@@ -44,8 +44,12 @@ class Walk:
     def start(self, *, armed: bool = True) -> None:
         """Start the service; an armed one may end of it."""
         self.service.environ = self.environ if armed else {}
-        with suppress(AssertionError, httpx.HTTPError) if armed else nullcontext():
+        try:
             self.service.start()
+        except (AssertionError, httpx.HTTPError):
+            # It may end of it, and no more.
+            if not armed or self.service.is_running():
+                raise
 
     def ask(self, do: Callable[[], JSON]) -> JSON | None:
         """What the service answers; None when it died of it, or refused."""
@@ -259,6 +263,9 @@ SCENARIOS: dict[str, Scenario] = {
     "child": returning,
 }
 """By the beginning of a fail point's name."""
+_FAILED_SYNC = ("journal.append.written:error:1",)
+FIRST = {"journal.rewrite.written": _FAILED_SYNC, "journal.rewrite.renamed": _FAILED_SYNC}
+"""What must have happened for a fail point to be reached at all."""
 HITS = {
     "journal.append": (1, 2),
     "service.commit": (1, 2, 3),

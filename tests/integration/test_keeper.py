@@ -613,12 +613,13 @@ def test_commands_after_the_end_are_no_trouble(runtime: Runtime) -> None:
         {"type_": "end", "request": 7, "actor": "tester"},
         {"type_": "signal", "request": 7, "signal": "SIGNONE", "actor": "tester"},
         {"type_": "signal", "request": 7, "signal": 9, "actor": "tester"},
+        {"type_": "never heard of this", "request": 7},
     ],
 )
 def test_a_command_that_can_t_be_carried_out_is_refused(runtime: Runtime, message: dict[str, Any]) -> None:
     run = runtime.launch("hostile:nap")
     run.wait_for_event("started")
-    run.send("never heard of this", request=6)
+    run.send("never heard of this")
     run.send(**message)
     run.wait(lambda: run.told("refused"), "not refused")
     assert run.told("refused")[0]["request"] == 7

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
 
 from app import lifecycle
 from app.db.engine import READERS
 from app.db.store import Filter, Store, insert_process
+from app.errors import RecordUnavailable
 from app.lifecycle import Process
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def test_a_connection_lost_within_a_job_fails_it_and_the_writer_lives_on(
         operator.execute(END_OTHERS)
         connection.execute(text("SELECT 1"))
 
-    with pytest.raises(OperationalError):
+    with pytest.raises(RecordUnavailable, match="terminating connection"):
         await store.writer.run(lose)
     assert store.get("a") is None
     await store.writer.run(lambda c: insert_process(c, PROCESS, [lifecycle.created(PROCESS)]))
