@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from app.data_folder import RECORD, RUNS, run_ids
 from app.db.engine import parse_url, sqlite_file
 from app.settings import Settings
 from procdeck import run_folder
 
-RECORD = "procdeck.db"
-RUNS = "runs"
 _FILES = (run_folder.SPEC, run_folder.JOURNAL, run_folder.LOCK, run_folder.KEEPER_LOG)
 _MOST = 256 * 2**20
 """Bytes of one file that are read: far more than any of ours has."""
@@ -58,7 +57,7 @@ def back_up(settings: Settings, file: Path, *, logs: bool = True, force: bool = 
     with _replacing(file) as part:
         mode = "w:gz" if file.name.endswith((".gz", ".tgz")) else "w"
         with _opened(part, mode) as archive:
-            _add_record(settings, archive, part.with_name(f"{part.name}.db"), summary)
+            _add_record(settings, archive, _snapshot_beside(part), summary)
             _add_runs(runs, archive, summary, logs=logs)
     return summary, file.stat().st_size
 
@@ -67,7 +66,8 @@ def back_up(settings: Settings, file: Path, *, logs: bool = True, force: bool = 
 def _replacing(file: Path) -> Iterator[Path]:
     """A name beside ``file``, whose content gets the name when all is written and on the disk."""
     part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
+    _remove(part)  # of a backup that was killed
+    _remove(_snapshot_beside(part))
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
         yield part
@@ -76,7 +76,18 @@ def _replacing(file: Path) -> Iterator[Path]:
         part.rename(file)
         _sync_folder(file.absolute().parent)
     finally:
-        part.unlink(missing_ok=True)
+        _remove(part)
+
+
+def _snapshot_beside(part: Path) -> Path:
+    """Where the snapshot of the record is while it is copied into the archive."""
+    return part.with_name(f"{part.name}.db")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file that may be a database, with what SQLite has left beside it."""
+    for end in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -110,8 +121,7 @@ def _add_record(settings: Settings, archive: tarfile.TarFile, snapshot: Path, su
     except sqlite3.Error as error:
         raise CannotBackUp(f"the record {sqlite_file(url)} can't be read: {error}") from error
     finally:
-        for end in ("", "-wal", "-shm", "-journal"):
-            snapshot.with_name(snapshot.name + end).unlink(missing_ok=True)
+        _remove(snapshot)  # now: it takes as much room as the record
 
 
 def _snapshot(record: Path, snapshot: Path) -> None:
@@ -131,19 +141,13 @@ def _snapshot(record: Path, snapshot: Path) -> None:
 
 def _add_runs(runs: Path, archive: tarfile.TarFile, summary: Summary, *, logs: bool) -> None:
     _add_folder(archive, RUNS, runs.stat())
-    with os.scandir(runs) as entries:
-        names = sorted(entry.name for entry in entries if _is_run(entry))
-    for name in names:
+    for name in sorted(run_ids(runs)):
         try:
             _add_folder(archive, f"{RUNS}/{name}", (runs / name).stat())
         except FileNotFoundError:  # removed meanwhile
             continue
         _add_run(runs / name, f"{RUNS}/{name}", archive, summary, logs=logs)
         summary.processes += 1
-
-
-def _is_run(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
 
 
 def _add_run(folder: Path, name: str, archive: tarfile.TarFile, summary: Summary, *, logs: bool) -> None:

@@ -12,11 +12,11 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from app.db.store import Store
+from app.health.troubles import Troubles
 from app.metrics import Metrics
 from app.security.auth import Auth, Identity
 from app.settings import Settings
 from app.supervisor.supervisor import Supervisor
-from app.troubles import Troubles
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ from app.api.schemas import LogPage, Problem
 from app.db.store import Sessions, Store
 from app.deps import Parts
 from app.errors import install_error_handlers
+from app.health.self_check import SelfCheck
+from app.health.troubles import Troubles
 from app.metrics import Metrics
 from app.pages.render import StaticFiles, error_page
 from app.resources import resource_dir
 from app.security.auth import Auth, Session, load_token
 from app.security.middleware import secure
-from app.self_check import SelfCheck
 from app.settings import Settings
 from app.supervisor.launchers import configs
 from app.supervisor.supervisor import Supervisor
-from app.troubles import Troubles
 from app.version import VERSION
 
 logger = logging.getLogger("procdeck")

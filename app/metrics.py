@@ -8,6 +8,9 @@ from procdeck.states import Outcome, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+Counts = tuple[dict[State, int], dict[Outcome, int]]
+"""How many processes there are in each state, and of each outcome, that occurs."""
+
 
 class Metrics:
     """The service's instruments, in a registry of their own: two services in one interpreter do not mix."""
@@ -39,16 +42,19 @@ class Metrics:
             "procdeck_troubles", "1 for each trouble of the service that is present.", ["key"], registry=registry
         )
 
-    def render(
-        self, states: dict[State, int], outcomes: dict[Outcome, int], keepers: int, troubles: Iterable[str] = ()
-    ) -> bytes:
-        """The page, with the processes as counted in the record and the keys of what is wrong now."""
+    def render(self, counts: Counts | None, keepers: int, troubles: Iterable[str] = ()) -> bytes:
+        """The page, with the processes as counted in the record (None when they can't be) and the keys of what is wrong
+        now."""
         self.keepers.set(keepers)
         self._troubles.clear()
         for key in troubles:
             self._troubles.labels(key).set(1)
-        for state in State:
-            self._states.labels(state).set(states.get(state, 0))
-        for outcome in Outcome:
-            self._outcomes.labels(outcome).set(outcomes.get(outcome, 0))
+        self._states.clear()
+        self._outcomes.clear()
+        if counts is not None:
+            states, outcomes = counts
+            for state in State:
+                self._states.labels(state).set(states.get(state, 0))
+            for outcome in Outcome:
+                self._outcomes.labels(outcome).set(outcomes.get(outcome, 0))
         return generate_latest(self._registry)

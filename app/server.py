@@ -13,22 +13,19 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import uvicorn
 
+from app.data_folder import ADDRESS, lock_data_folder
 from app.deps import Parts
-from app.errors import DataFolderInUse, DataFolderUnusable, PortInUse
-from app.file_systems import refuse_network
+from app.errors import PortInUse
 from app.http_limits import LimitedProtocol, look_at_all, notice_lost_peers
 from app.main import running
 from app.settings import Settings
-from procdeck import oom, posix
+from procdeck import oom
 
 logger = logging.getLogger("procdeck")
 
-LOCK = "service.lock"
-ADDRESS = "service.json"
 BACKLOG = 1024
 KEEP_ALIVE_SECONDS = 75
 """For idle connections; longer than the 60 s of common reverse proxies, which would otherwise send a request into a
@@ -144,34 +141,6 @@ def _print_login(settings: Settings, parts: Parts) -> None:
     if not settings.no_auth:
         print(f"Log in, once, within ten minutes: {parts.auth.login_link(settings.url)}")
     sys.stdout.flush()
-
-
-def lock_data_folder(data_dir: Path) -> int:
-    """Make the data folder if needed and take it for this process; the descriptor that holds the lock.
-
-    Raises DataFolderInUse when another service has it, DataFolderUnusable when it can't be made or written, or is on a
-    network file system.
-    """
-    refuse_network("the data folder", data_dir)
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if data_dir.stat().st_mode & 0o077:
-            data_dir.chmod(0o700)
-        fd = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DataFolderUnusable(f"the data folder {data_dir} can't be used: {error.strerror}") from error
-    if not posix.lock(fd):
-        os.close(fd)
-        raise DataFolderInUse(f"the data folder {data_dir} is in use by another service{_who(data_dir)}")
-    return fd
-
-
-def _who(data_dir: Path) -> str:
-    try:
-        told = json.loads((data_dir / ADDRESS).read_text())
-        return f" (pid {told['pid']}, {told['url']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast, get_args, get_type_hints
 from urllib.parse import quote
 
+from app.data_folder import RECORD
 from app.startup_errors import BadConfig
 
 CONFIG_NAME = "procdeck.toml"
@@ -270,7 +271,7 @@ class Settings:
     @property
     def record_url(self) -> str:
         """SQLAlchemy URL of the record."""
-        return self.database_url or f"sqlite:///{quote(str(self.data_dir / 'procdeck.db'))}"
+        return self.database_url or f"sqlite:///{quote(str(self.data_dir / RECORD))}"
 
     @property
     def listens_on_loopback(self) -> bool:

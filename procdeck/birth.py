@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import _socket
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from procdeck.child import MAX_LAUNCH_BYTES, ChildProcess
-from procdeck.pristine import os
+from procdeck.pristine import os, signal
 from procdeck.protocol import dump_json
 
 
@@ -30,7 +31,12 @@ class Newborn(NamedTuple):
         return True
 
     def discard(self) -> None:
-        """End a child that was told nothing: its channel's end tells it."""
+        """End a child that was told nothing.
+
+        Its channel's end would tell it, but for one that is stopped, or that hangs in a fork hook of the user's.
+        """
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGKILL)  # not reaped yet, so the number is its own
         self.channel.close()
         os.close(self.stdout)
         os.close(self.stderr)
@@ -44,23 +50,32 @@ def bear(keeper_fds: list[int], launch: dict[str, Any] | None = None) -> Newborn
 
     ``keeper_fds`` are the descriptors that a forked child must not keep. Raises OSError when it can't be started.
     """
-    out, err = os.pipe(), os.pipe()
-    channel, child_channel = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    kept = [os.dup(1), os.dup(2)]
-    child = ChildProcess(child_channel, [*keeper_fds, *out, *err, channel.fileno(), *kept], launch)
-    os.dup2(out[1], 1)
-    os.dup2(err[1], 2)
-    try:
+    with ExitStack() as on_failure, ExitStack() as at_end:
+        out, out_end = _pipe(on_failure, at_end)
+        err, err_end = _pipe(on_failure, at_end)
+        channel, child_channel = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        on_failure.callback(channel.close)
+        at_end.callback(child_channel.close)
+        own = [_set_aside(fd, at_end) for fd in (1, 2)]
+        foreign = [*keeper_fds, out, out_end, err, err_end, channel.fileno(), *own]
+        child = ChildProcess(child_channel, foreign, launch)
+        os.dup2(out_end, 1)
+        os.dup2(err_end, 2)
         child.start()
-    except BaseException:
-        os.close(out[0])
-        os.close(err[0])
-        channel.close()
-        raise
-    finally:
-        os.dup2(kept[0], 1)
-        os.dup2(kept[1], 2)
-        for fd in (*kept, out[1], err[1]):
-            os.close(fd)
-        child_channel.close()
-    return Newborn(child, channel, out[0], err[0])
+        on_failure.pop_all()
+    return Newborn(child, channel, out, err)
+
+
+def _pipe(on_failure: ExitStack, at_end: ExitStack) -> tuple[int, int]:
+    read, write = os.pipe()
+    on_failure.callback(os.close, read)
+    at_end.callback(os.close, write)
+    return read, write
+
+
+def _set_aside(fd: int, at_end: ExitStack) -> int:
+    """A copy of ``fd``, from which it is restored at the end."""
+    copy = os.dup(fd)
+    at_end.callback(os.close, copy)
+    at_end.callback(os.dup2, copy, fd)
+    return copy

@@ -66,9 +66,15 @@ class _Forked(popen_fork.Popen):
     """multiprocessing's way to fork, save for the call itself, see `procdeck.forking`."""
 
     def _launch(self, process_obj: Any) -> None:
-        parent_read, child_write = os.pipe()
-        child_read, parent_write = os.pipe()
-        self.pid = fork_with_hooks()
+        ends: tuple[int, ...] = os.pipe()
+        try:
+            ends += os.pipe()
+            self.pid = fork_with_hooks()
+        except BaseException:
+            for fd in ends:
+                os.close(fd)
+            raise
+        parent_read, child_write, child_read, parent_write = ends
         if self.pid == 0:
             code = 1
             try:
@@ -144,8 +150,14 @@ class ChildProcess(mp_process.BaseProcess):
         _detach(self)
         if not self.launch:
             self.launch = _wait_for_launch(self.channel)
-        self._adopt(self.launch)
-        _enter(self.launch)
+        try:
+            self._adopt(self.launch)
+            _enter(self.launch)
+        except BaseException as error:  # who called us ends the process, and says nothing
+            _tell(error=_describe(error))
+            traceback.print_exc()
+            sys.stderr.flush()
+            return 1
         # multiprocessing would open /dev/null anew; fd 0 is that already, and `run` puts the object back.
         self.stdin, sys.stdin = sys.stdin, None
         return super()._bootstrap(parent_sentinel)  # type: ignore[misc,no-any-return]

@@ -5,8 +5,8 @@ carries out what the service asks, and ends what the child left behind. It does 
 thread, one loop over poll(2), no event loop: it lives in a process forked from a launcher that has imported user code,
 so it uses only what was bound at import, before that code could patch anything, and ends by ``os._exit``.
 
-The order of events is a contract: an entry is on the disk before it is told to anybody, and the exit record is on the
-disk before the child is reaped.
+The order of events is a contract: an entry is on the disk before it is told to anybody, unless the disk takes none (it
+is then told and owed, see `Keeper._record`), and the exit record is on the disk before the child is reaped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import _socket
 import gc
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from errno import EMFILE, ENFILE
 from math import inf
 from select import POLLHUP, POLLIN, POLLOUT, poll
@@ -28,20 +29,33 @@ from procdeck.child import MAX_LAUNCH_BYTES
 from procdeck.link import ServiceLink
 from procdeck.log import LogWriter
 from procdeck.pristine import os, signal
-from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, encode, load_json
-from procdeck.tree import Meter, kill_below, leftovers, send, signal_each
+from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, dump_json, encode, load_json
+from procdeck.tree import Meter, fork_server_pid, kill_below, leftovers, send, signal_below
 
 READ_BYTES = 64 * 1024
-"""A pipe's capacity (pipe(7)): one read empties it."""
+"""Of one read: a pipe's capacity (pipe(7)), unless the child has made it a larger one."""
+PACKETS_A_TURN, PACKETS_AT_EXIT = 64, 1024
+"""Packets taken off the side channel at most, so that a child that sends without end keeps us from nothing; and those
+at its end, more than a socket holds."""
+MAX_DEPTH = 100
+"""Lists and objects within each other that a return value may have: what is nested more deeply can be written, and then
+not be read by others, whose stacks are less empty than ours."""
 PARTIAL_AFTER = 0.1
 """Seconds after which an unfinished line is written as a part: a prompt must be seen."""
 LOG_HINT_EVERY = 0.04
+PROGRESS_EVERY = 0.04
+"""Seconds between two reports of progress to the service; of those between, the last counts."""
+TRACED_EVERY = 0.05
+"""Seconds between two looks at a child that has ended, and whose status a tracer (ptrace(2)) still keeps from us."""
 RECONNECT_EVERY = 0.5
 RETRY_EVERY = 0.5
 """Seconds until what was due at a time, and failed, is tried again: a step that was announced is not left out."""
 DAEMON_GRACE = 15.0
 """Seconds that a daemonic process outlives a service that vanished without a new one coming."""
 LEFTOVER_GRACE = 2.0
+"""Seconds from SIGTERM to SIGKILL for what the child left behind."""
+SWEEP_MIN, SWEEP_MAX = 0.02, 1.0
+"""Seconds between two SIGKILLs to what is left: more each time, for one in an uninterruptible sleep may take long."""
 OWED_EVERY = 1.0
 """Seconds between two tries to write journal entries that the disk did not take."""
 KILL_GRACE = 2.0
@@ -51,7 +65,7 @@ RETURN_GRACE = 1.0
 SPARE_DESCRIPTORS = 3
 """Kept by each keeper for when no other is to be had: enough to write its journal and to call the service."""
 MAX_TROUBLES = 200
-"""Tracebacks in keeper.log at most."""
+"""Entries of this process in keeper.log at most."""
 SAMPLE_MIN, SAMPLE_WATCHED_MAX, SAMPLE_MAX = 1.0, 2.0, 16.0
 """Seconds between two samples: while something changes, while somebody watches, and while nobody does."""
 BUSY_READ = 0.001
@@ -144,8 +158,16 @@ def _open_log_in(folder: str) -> None:
     os.close(log)
 
 
+_troubles = 0
+
+
 def _log_trouble(text: str) -> None:
-    """A line to keeper.log, which is this process's fd 2 but for the moment in which the child is started."""
+    """An entry to keeper.log, which is this process's fd 2 but for the moment in which the child is started; nothing
+    after `MAX_TROUBLES` of them."""
+    global _troubles
+    _troubles += 1
+    if _troubles > MAX_TROUBLES:
+        return
     try:
         os.write(2, f"{run_folder.now_text()} {text.rstrip()}\n".encode())
     except OSError:
@@ -162,19 +184,69 @@ def _as_data(error: BaseException) -> dict[str, str]:
     return {"type": type(error).__name__, "message": str(error), "traceback": trouble}
 
 
-_AFTER_EXIT = ("owed", "reconnect")
+_AFTER_EXIT = ("owed", "reconnect", "begin")
 """The timers that go on when the child is over: those that see to it that somebody learns of it."""
 
 
-def _shortened(facts: dict[str, Any]) -> dict[str, Any]:
+def _shortened(facts: dict[str, Any], why: str) -> dict[str, Any]:
     """The facts of an exit without what a target put into them."""
-    left_out = "left out: the disk was full"
+    left_out = f"left out: {why}"
     short = {key: value for key, value in facts.items() if key not in ("result", "progress")}
     if "result" in facts:
         short["result_omitted"] = left_out
     if "error" in facts:
         short["error"] = {**facts["error"], "message": facts["error"]["message"][:200], "traceback": f"({left_out})"}
     return short
+
+
+_UNFIT = (ValueError, TypeError, RecursionError)
+"""What `dump_json` raises for what is no JSON."""
+
+
+def _outcome_of(message: Message) -> dict[str, Any]:
+    """What a child's message says of its target's outcome: those facts alone that are ours to take from it, for the
+    target can write to the channel as well. Raises KeyError, TypeError, ValueError, RecursionError."""
+    outcome: dict[str, Any] = {}
+    if "result" in message:
+        if _is_deep(message["result"]):
+            outcome["result_omitted"] = f"the return value is nested more than {MAX_DEPTH} levels deep"
+        else:
+            outcome["result"] = message["result"]
+    if "result_omitted" in message:
+        outcome["result_omitted"] = _text_in(message, "result_omitted")
+    if "error" in message:
+        outcome["error"] = {key: _text_in(message["error"], key) for key in ("type", "message", "traceback")}
+    dump_json(outcome)  # infinity and NaN can be read, and not be written
+    return outcome
+
+
+def _progress_of(message: Message) -> dict[str, Any]:
+    """A child's report of progress. Raises KeyError, TypeError, ValueError."""
+    fraction = message["fraction"]
+    if type(fraction) not in (int, float) or not 0 <= fraction <= 1:
+        raise ValueError(f"{fraction!r} is no fraction")
+    return {"fraction": fraction, "message": _text_in(message, "message")}
+
+
+def _text_in(message: Message, key: str) -> str:
+    text = message[key]
+    if not isinstance(text, str):
+        raise TypeError(f"{key} is no text")
+    return text
+
+
+def _is_deep(value: object) -> bool:
+    """Whether it has more levels than `MAX_DEPTH`."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+    return bool(level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 _NOT_OF_SPEC = {"folder", "socket", "code"}
@@ -209,7 +281,11 @@ class Keeper:
             self.pid = spare.process.pid or 0
             self.pidfd = os.pidfd_open(self.pid)
         self.over = False  # the exit is recorded; what may follow is the sweep
-        self.left: list[int] = []  # of the tree, when the child was over
+        self.ended: posix.Exit | None = None
+        self.is_end_known = False  # `ended` tells all that can be known
+        self.has_left = False  # something of the tree when the child was over, for all we know
+        self.sweep_every = SWEEP_MIN
+        self.is_abandoned = False
         self.is_reaped = False
         self.condition: str | None = None
         self.killed_at = self.returned_at = inf
@@ -217,13 +293,13 @@ class Keeper:
         self.outcome: dict[str, Any] = {}
         self.last_entry: run_folder.Entry | None = None
         self.progress: dict[str, Any] | None = None
+        self.progress_told_at = 0.0
         self.meter = Meter()
         self.sample_every = SAMPLE_MIN
         self.watched = False
         self.told_end = 0
         self.told_at = 0.0
         self.last_read = 0.0
-        self.troubles = 0
         self.wake_read, self.wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
         os.set_blocking(self.wake_write, False)
@@ -267,8 +343,14 @@ class Keeper:
         if self.launch.get("timeout"):
             self._after("time_limit", self.launch["timeout"], self._time_is_up)
         self._after("sample", self.sample_every, self._sample)
-        for step in (self._settle, self._record_start, self._connect, self._make_ready):
-            self._guard(step)
+        self.steps = [self._watch_exit, self._settle, self._record_start, self._connect, self._make_ready]
+        self._try("begin", self._proceed)
+
+    def _proceed(self) -> None:
+        """The steps of the beginning in their order. One that fails is tried again before those behind it."""
+        while self.steps:
+            self.steps[0]()
+            del self.steps[0]
 
     def _make_ready(self) -> None:
         """What there is time for once the service knows."""
@@ -323,10 +405,10 @@ class Keeper:
             self._watch(fd, self._on_output)
         self.channel.setblocking(False)
         self._watch(self.channel.fileno(), self._on_channel)
-        self._watch_exit()
 
     def _record_start(self) -> None:
-        self._record("started", "launcher", None, self._start_facts())
+        if self.journal.seq == 0:  # else it was recorded, and what came after that is tried again
+            self._record("started", "launcher", None, self._start_facts())
 
     def _start_facts(self) -> dict[str, Any]:
         stat = posix.stat(self.pid)
@@ -339,14 +421,25 @@ class Keeper:
         }
 
     def _watch_exit(self) -> None:
-        try:
-            if self.pidfd < 0:
+        if self.pidfd < 0:
+            with suppress(ProcessLookupError):
                 self.pidfd = os.pidfd_open(self.pid)
-        except ProcessLookupError:
+        if self.pidfd >= 0 and not self._is_ours():
+            os.close(self.pidfd)
+            self.pidfd = -1
+        if self.pidfd >= 0:
+            self._watch(self.pidfd, self._on_exit)
+        else:
             # Only under forkserver, whose server reaps: the child is over and gone already.
             self._after("exit", 0.0, lambda: self._on_exit(-1))
-        else:
-            self._watch(self.pidfd, self._on_exit)
+
+    def _is_ours(self) -> bool:
+        """Whether the pid is still the child's: one of a fork server's may be reaped, and given to a stranger, before
+        we hold it."""
+        if self.launch["start_method"] != "forkserver":
+            return True
+        stat = posix.stat(self.pid)
+        return stat is not None and stat.parent == fork_server_pid()
 
     def _not_started(self, error: Exception) -> None:
         facts = _as_data(error)
@@ -402,11 +495,14 @@ class Keeper:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
                 self._free_descriptors()
-            self.troubles += 1
-            if self.troubles <= MAX_TROUBLES:
-                _log_trouble(traceback.format_exc())
+            _log_trouble(traceback.format_exc())
             sleep(0.05)  # what woke us may well wake us again at once
             return False
+
+    def _try(self, name: str, action: Callable[[], None]) -> None:
+        """Do one thing now, or by the timer ``name`` when it fails."""
+        if not self._guard(action):
+            self._after(name, RETRY_EVERY, action)
 
     def _watch(self, fd: int, handler: Callable[[int], None], events: int = POLLIN) -> None:
         self.handlers[fd] = handler
@@ -463,6 +559,8 @@ class Keeper:
     def _pay(self) -> None:
         """Try again what the disk did not take, as long as it takes: an end that only this process knows must not be
         lost with it."""
+        if not self.journal.is_behind:
+            return  # another entry has taken them with it
         self._after("owed", OWED_EVERY, self._pay)
         if not self._owes():
             return
@@ -471,7 +569,7 @@ class Keeper:
         if self._write_owed() is None:
             del self.timers["owed"]
             self.last_entry = last
-            if self.over and not self.left:
+            if self.over and not self.has_left:
                 self._reap_child()
 
     def _look_after_folder(self) -> None:
@@ -479,20 +577,24 @@ class Keeper:
         the process without it."""
         folder = self.launch["folder"]
         try:
-            if not run_folder.is_held(folder, self.lock_fd):
-                self._restore_folder(folder)
-            self.journal.restore()
+            if run_folder.is_held(folder, self.lock_fd) or self._restore_folder(folder):
+                self.journal.restore()
         except OSError as error:
             _log_trouble(f"the run folder can't be restored: {error}")
 
-    def _restore_folder(self, folder: str) -> None:
+    def _restore_folder(self, folder: str) -> bool:
+        """Make it again; False when the one there is another keeper's, and nothing of ours may come into it."""
+        if run_folder.is_kept(folder):
+            return False
         run_folder.restore(folder, {key: self.launch[key] for key in self.launch.keys() - _NOT_OF_SPEC})
         lock_fd = run_folder.reclaim(folder)
-        if lock_fd is not None:
-            os.close(self.lock_fd)
-            self.lock_fd = lock_fd
+        if lock_fd is None:
+            return False
+        os.close(self.lock_fd)
+        self.lock_fd = lock_fd
         _open_keeper_log(folder)
         _log_trouble("the run folder was removed or replaced by somebody; it was made again")
+        return True
 
     # --- output -------------------------------------------------------------------------------------------------------
 
@@ -538,16 +640,20 @@ class Keeper:
     def _drain_output(self) -> None:
         """What the child wrote before its end.
 
-        One full pipe at most from each: a descendant that goes on writing must not hold us.
+        As much from each as it holds now: a descendant that goes on writing must not hold us.
         """
         for fd in list(self.streams):
-            self._read_output(fd)
+            for _ in range(0, posix.unread_bytes(fd), READ_BYTES):
+                self._read_output(fd)
         self.log.flush()
 
     # --- side channel -------------------------------------------------------------------------------------------------
 
     def _on_channel(self, fd: int) -> None:
-        while True:
+        self._take_packets(PACKETS_A_TURN)
+
+    def _take_packets(self, at_most: int) -> None:
+        for _ in range(at_most):
             try:
                 packet = self.channel.recv(256 * 1024)
             except BlockingIOError:
@@ -558,24 +664,35 @@ class Keeper:
             except OSError:
                 packet = b""
             if not packet:
-                self._unwatch(fd)
+                self._unwatch(self.channel.fileno())
                 return
             self._take(packet)
 
     def _take(self, packet: bytes) -> None:
         try:
             message = load_json(packet)
-            kind = message.pop("type")
-        except (ValueError, KeyError, AttributeError, RecursionError):
+            kind = message["type"]
+            if kind == "outcome":
+                self._take_outcome(_outcome_of(message))
+            elif kind == "progress":
+                self._take_progress(_progress_of(message))
+        except (KeyError, *_UNFIT):
             _log_trouble("a packet on the side channel is not a message of ours; ignored")
-            return
-        if kind == "outcome":
-            self.outcome |= message
-            self.returned_at = monotonic()
-            self._after("returned", RETURN_GRACE, self._judge)
-        elif kind == "progress":
-            self.progress = message
-            self.link.offer(encode("progress", progress=message))
+
+    def _take_outcome(self, outcome: dict[str, Any]) -> None:
+        self.outcome |= outcome
+        self.returned_at = monotonic()
+        self._after("returned", RETURN_GRACE, self._judge)
+
+    def _take_progress(self, progress: dict[str, Any]) -> None:
+        self.progress = progress
+        if "progress" not in self.timers:
+            wait = max(0.0, self.progress_told_at + PROGRESS_EVERY - monotonic())
+            self._after("progress", wait, self._tell_progress)
+
+    def _tell_progress(self) -> None:
+        self.progress_told_at = monotonic()
+        self.link.offer(encode("progress", progress=self.progress))
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -586,36 +703,60 @@ class Keeper:
         if fd >= 0:
             self._unwatch(fd)
         if not self.over:
+            self._learn_end()
+            if not self.is_end_known:
+                self._after("exit", TRACED_EVERY, lambda: self._on_exit(-1))
+                return
             self._record_exit()
-        if not self.left:
+        if not self.has_left:
             self._reap_child()
         failpoints.reach("keeper.exit.reaped")
         self._hint()
         self.timers = {name: timer for name, timer in self.timers.items() if name in _AFTER_EXIT}
-        if self.left:
+        if self.has_left:
             self._after("sweep", 0.0, self._begin_sweep)
 
     def _record_exit(self) -> None:
-        ended = self._peek_exit()
         failpoints.reach("keeper.exit.seen")
         duration = monotonic() - self.began
         self._drain_output()
         if self.channel.fileno() in self.handlers:
-            self._on_channel(self.channel.fileno())
-        self.left = leftovers(self.pid)
+            self._take_packets(PACKETS_AT_EXIT)
+        left = self._count_left()
         failpoints.reach("keeper.exit.drained")
-        facts = self._exit_facts(ended, duration, len(self.left))
-        self._record("stopped", KEEPER, None, facts, _shortened(facts))
+        self._record_start()  # an exit without a start could not be read
+        facts = self._exit_facts(self.ended, duration, left)
+        try:
+            dump_json(facts)
+        except _UNFIT as error:
+            facts = _shortened(facts, str(error))
+        self._record("stopped", KEEPER, None, facts, _shortened(facts, "the disk was full"))
         self.over = True
         failpoints.reach("keeper.exit.recorded")
 
-    def _peek_exit(self) -> posix.Exit | None:
+    def _count_left(self) -> int | None:
+        """How many the child has left behind; None when that can't be told now. The sweep looks again."""
         try:
-            return posix.peek_exit(self.pid)
+            left = len(leftovers(self.pid))
+        except OSError as error:
+            _log_trouble(f"what the child left behind could not be counted: {error}")
+            self.has_left = True
+            return None
+        self.has_left = left > 0
+        return left
+
+    def _learn_end(self) -> None:
+        """Find out how the child ended, and remember it: what a fork server tells of it can be read once."""
+        if self.is_end_known:
+            return
+        try:
+            self.ended = posix.peek_exit(self.pid)
+            # Over, as its pidfd says, and yet nothing to wait for: whoever traces it sees its end before its parent.
+            self.is_end_known = self.ended is not None
         except ChildProcessError:
             # Under forkserver the child is the server's. It tells the code through the sentinel's pipe, or nothing when
             # it died: then the code is not known, and none is invented.
-            return self._forkserver_exit()
+            self.ended, self.is_end_known = self._forkserver_exit(), True
 
     def _forkserver_exit(self) -> posix.Exit | None:
         waiter = poll()
@@ -631,7 +772,7 @@ class Keeper:
         code = int.from_bytes(told, sys.byteorder, signed=True)
         return posix.Exit(code, code << 8 if code >= 0 else -code, False, {})
 
-    def _exit_facts(self, ended: posix.Exit | None, duration: float, leftovers: int) -> dict[str, Any]:
+    def _exit_facts(self, ended: posix.Exit | None, duration: float, leftovers: int | None) -> dict[str, Any]:
         facts: dict[str, Any] = {"duration": round(duration, 6), "leftovers": leftovers, **self.outcome}
         facts["exitcode"] = ended.exitcode if ended else None
         facts["max_rss_bytes"] = self.meter.max_rss_bytes
@@ -721,13 +862,14 @@ class Keeper:
         elif self.last_action == "kill":
             self._sweep_kill()
         else:
-            signal_each(leftovers(self.pid), signal.SIGTERM)
+            signal_below(self.pid, signal.SIGTERM)
             self._after("sweep", 0.05, self._await_sweep)
             self.sweep_kill_at = monotonic() + LEFTOVER_GRACE
 
     def _wait_for_leftovers(self) -> None:
-        """They were asked to be kept: read their output until the last of them is gone."""
-        if leftovers(self.pid) or self.streams:
+        """They were asked to be kept: read their output until the last of them is gone. Not until its end: whoever else
+        holds the pipe, as multiprocessing's resource tracker does, is not what was asked to be kept."""
+        if leftovers(self.pid):
             self._after("sweep", 1.0, self._wait_for_leftovers)
 
     def _await_sweep(self) -> None:
@@ -738,13 +880,17 @@ class Keeper:
                 self._after("sweep", 0.05, self._await_sweep)
 
     def _sweep_kill(self) -> None:
-        """SIGKILL until nobody is left.
+        """SIGKILL until nobody is left but who may not be signalled.
 
         One that is born while we look is met in the next round; one in an uninterruptible sleep dies when it wakes.
         """
-        if leftovers(self.pid):
-            kill_below(self.pid, self._group())
-            self._after("sweep", 0.02, self._sweep_kill)
+        denied = kill_below(self.pid, self._group())
+        left = set(leftovers(self.pid))
+        if left - denied:
+            self._after("sweep", self.sweep_every, self._sweep_kill)
+            self.sweep_every = min(self.sweep_every * 2, SWEEP_MAX)
+        elif left:
+            _log_trouble(f"{len(left)} that the child left behind belong to another user and can't be ended")
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
@@ -852,16 +998,21 @@ class Keeper:
 
     def _signal_tree(self, number: signal.Signals) -> None:
         self._signal_child(number)
+        # Tried again by itself: what comes before it, an entry in the journal, must not be there twice.
+        self._try(f"below {number.name}", lambda: self._signal_below(number))
+
+    def _signal_below(self, number: signal.Signals) -> None:
         if number == signal.SIGKILL:
             kill_below(self.pid, self._group())
         else:
-            signal_each(leftovers(self.pid), number)
+            signal_below(self.pid, number)
 
     def _signal_child(self, number: signal.Signals) -> None:
         if number == signal.SIGKILL and self.killed_at == inf:
             self.killed_at = monotonic()
             self._after("unkillable", KILL_GRACE, self._judge)
-        send(self.pidfd, number)
+        if self.pidfd >= 0 and not send(self.pidfd, number):
+            _log_trouble(f"{number.name} can't be sent: the child belongs to another user")
 
     # --- usage --------------------------------------------------------------------------------------------------------
 
@@ -883,10 +1034,13 @@ class Keeper:
 
     def _connect(self) -> None:
         failpoints.reach("keeper.connect.before")
+        if self.link.is_open:  # of a try that failed on its way
+            self._hang_up()
         if not self.link.connect():
             self._disconnected()
             return
         self.timers.pop("abandoned", None)
+        self.is_abandoned = False
         self._watch(self.link.fileno(), self._on_service)
         self.watched = False
         self._greet(self.last_entry)
@@ -918,13 +1072,17 @@ class Keeper:
             _log_trouble(f"the connection to the service broke: {error}")
             messages = None
         if messages is None:
-            self._unwatch(fd)
-            self.link.close()
+            self._hang_up()
             self._disconnected()
             return
         for message in messages:
             self._on_command(message)
         self.poll.modify(fd, POLLIN | POLLOUT if self.link.is_behind else POLLIN)
+
+    def _hang_up(self) -> None:
+        if self.link.fileno() in self.handlers:
+            self._unwatch(self.link.fileno())
+        self.link.close()
 
     def _disconnected(self) -> None:
         """End-of-file, never a missed heartbeat: a service that is stopped or slow is not gone.
@@ -935,10 +1093,12 @@ class Keeper:
             return
         spread = os.getpid() % 16 / 64  # keepers must not all come in the same millisecond
         self._after("reconnect", RECONNECT_EVERY + spread, self._connect)
-        if self.launch["daemon"] and not self.over and "abandoned" not in self.timers:
+        is_alone = self.launch["daemon"] and not self.over and not self.is_abandoned
+        if is_alone and "abandoned" not in self.timers:
             self._after("abandoned", DAEMON_GRACE, self._abandoned)
 
     def _abandoned(self) -> None:
+        self.is_abandoned = True
         facts = {"action": "terminate", "grace": self.launch["grace"]}
         self._record("asked", KEEPER, f"daemonic, and the service was gone for {DAEMON_GRACE:g} s", facts)
         self._terminate(self.launch["grace"], tree=True)

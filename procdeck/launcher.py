@@ -41,6 +41,12 @@ from procdeck.protocol import VERSION, Decoder, Message, encode
 _WARM = (_popen_fork, _util)
 """Imported for the children to come: what is loaded before the fork is shared and costs them no time."""
 
+SPARE_AGAIN, SPARE_AGAIN_MAX = 1.0, 60.0
+"""Seconds until a keeper is forked ahead once more after one ended without a launch, or could not be forked; twice as
+many each time up to the maximum, until a launch was handed over."""
+MAX_KEEPERS = 4
+"""That are tried for one launch, when each of them is gone before it can be told."""
+
 Entries = list[dict[str, Any]]
 
 
@@ -62,6 +68,8 @@ class Launcher:
         self.codes: dict[str, str | None] = {}  # fingerprints of the modules that are imported here
         self.own_fds = [link.fileno()]
         self.spare: Spare | None = None
+        self.spare_at = 0.0  # not before that, in monotonic seconds, is one forked ahead
+        self.spare_again = SPARE_AGAIN
 
     def run(self) -> None:
         """Import, describe, then serve until the service closes the connection."""
@@ -117,7 +125,7 @@ class Launcher:
         waiter.register(wake_read, POLLIN)
         self._prepare_spare()
         while True:
-            for fd, _ in waiter.poll():
+            for fd, _ in waiter.poll(self._until_spare()):
                 if fd == wake_read:
                     os.read(wake_read, 4096)
                     self._reap()
@@ -152,23 +160,38 @@ class Launcher:
 
     def _hand_over(self, order: bytes) -> int:
         self._reap()  # a spare one killed just now may have left a child that still holds its end of the socket pair
-        while True:
+        for _ in range(MAX_KEEPERS):
             spare = self.spare or self._fork()
             self.spare = None
             try:
                 spare.orders.sendall(order)
+                self.spare_at, self.spare_again = 0.0, SPARE_AGAIN
                 return spare.pid
             except OSError as error:
                 if error.errno not in (EPIPE, ECONNRESET):
                     raise  # else somebody killed the spare one: take a new one
             finally:
                 spare.orders.close()
+        raise RuntimeError("each keeper forked for it ended at once, for want of descriptors or memory, or was killed")
 
     def _prepare_spare(self) -> None:
-        """A keeper that is forked before it is needed has its first, costly steps behind it when it is."""
-        if self.spare is None:
-            with suppress(OSError, RuntimeError):  # the launch that needs it will tell
+        """A keeper that is forked before it is needed has its first, costly steps behind it when it is.
+
+        One that dies at once (no descriptor is left, or no memory) wakes us by its end, and so would each after it.
+        """
+        if self.spare is None and monotonic() >= self.spare_at:
+            try:
                 self.spare = self._fork()
+            except (OSError, RuntimeError):  # the launch that needs it will tell
+                self._put_off_spare()
+
+    def _put_off_spare(self) -> None:
+        self.spare_at = monotonic() + self.spare_again
+        self.spare_again = min(2 * self.spare_again, SPARE_AGAIN_MAX)
+
+    def _until_spare(self) -> float | None:
+        """Milliseconds until a keeper is to be forked ahead; None when there is one."""
+        return None if self.spare is not None else max(0.0, self.spare_at - monotonic()) * 1000 + 0.5
 
     def _fork(self) -> Spare:
         if thread_count() > 1 and threads_after_fork() > 1:
@@ -197,6 +220,7 @@ class Launcher:
             if self.spare is not None and self.spare.pid == pid:
                 self.spare.orders.close()
                 self.spare = None
+                self._put_off_spare()
             process_id = self.keepers.pop(pid, None)
             if process_id is not None:
                 self._tell("keeper_exited", id=process_id, keeper_pid=pid, status=status)

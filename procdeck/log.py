@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from time import gmtime, strftime, time_ns
 from typing import NamedTuple
 
-from procdeck import failpoints
+from procdeck import failpoints, files
 from procdeck.pristine import os
 
 SEGMENT_BYTES = 8 * 1024 * 1024
@@ -96,7 +96,7 @@ class LogWriter:
         note, written = b"", 0
         try:
             failpoints.reach("log.write.before")
-            if self._fd >= 0 and (changed := self._foreign_change()):
+            if self._fd >= 0 and (changed := self._foreign_change()) is not None:
                 self._leave_segment(changed)
             note = self._notes()
             records = note + records
@@ -130,7 +130,7 @@ class LogWriter:
         size = self.end - self._first
         try:
             found = os.lstat(self._path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # a file in the place of the folder, too
             return size
         if (found.st_dev, found.st_ino) != self._file:
             return size
@@ -143,14 +143,16 @@ class LogWriter:
                 os.ftruncate(self._fd, size)
         except OSError:
             pass
-        os.close(self._fd)
-        self._fd = -1
+        self._close_segment()
         self._segments.append(self._first)
         self._removed += changed
 
     def _count_lost(self, note: int, records: bytes, written: int) -> None:
-        """Count the text of the records that were not written; the note in front of them is no output."""
-        if written >= note:
+        """Count the text of the records that were not written; the note in front of them is no output.
+
+        ``note`` is the note's length: 0 when nothing was to be said, or the failure came before it was made.
+        """
+        if 0 < note <= written:
             self._unreported = self._removed = 0
         lost = len(text_of(Chunk(0, 0, records[max(note, records.rfind(b"\n", 0, written) + 1) :])))
         self._unreported += lost
@@ -170,31 +172,35 @@ class LogWriter:
         path = f"{self._folder}/{self.end:020d}.log"
         fd = self._new_segment(path)
         if self._fd >= 0:
-            os.close(self._fd)
+            self._close_segment()
             self._segments.append(self._first)
         found = os.fstat(fd)
         self._fd, self._first, self._path, self._file = fd, self.end, path, (found.st_dev, found.st_ino)
         while self._segments and self.end - self._segments[0] > self._budget - self._segment_bytes:
-            _remove(f"{self._folder}/{self._segments.pop(0):020d}.log")
+            # Gone already? The budget of the whole service takes segments, too.
+            files.remove(f"{self._folder}/{self._segments.pop(0):020d}.log")
 
     def _new_segment(self, path: str) -> int:
         """Open a file that is new, whatever somebody has put where it belongs."""
         if not _is_folder(self._folder):
-            _remove(self._folder)  # a link, which would lead us elsewhere
+            files.remove(self._folder)  # a file, or a link, which would lead us elsewhere
             os.mkdir(self._folder, 0o700)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
             return os.open(path, flags, 0o600)
         except FileExistsError:
-            _remove(path)
+            files.remove(path)
             return os.open(path, flags, 0o600)
 
     def close(self) -> None:
         """Append what is unfinished and close the segment."""
         self.flush()
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            self._close_segment()
+
+    def _close_segment(self) -> None:
+        fd, self._fd = self._fd, -1
+        files.close(fd)
 
 
 def _is_folder(path: str) -> bool:
@@ -203,13 +209,6 @@ def _is_folder(path: str) -> bool:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except FileNotFoundError:
         return False
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        return  # gone already: the budget of the whole service takes segments, too
 
 
 class Record(NamedTuple):
@@ -242,9 +241,14 @@ def segments(folder: str) -> list[tuple[int, int]]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    ours = [name for name in names if name.endswith(".log") and name[:-4].isdigit()]
+    ours = [name for name in names if name.endswith(".log") and _is_offset(name[:-4])]
     found = [(int(name[:-4]), _size(f"{folder}/{name}")) for name in ours]
     return sorted((first, size) for first, size in found if size is not None)
+
+
+def _is_offset(name: str) -> bool:
+    """Whether it is a number as the writer writes them; "²" is a digit to Python, too."""
+    return name.isascii() and name.isdigit()
 
 
 def _size(path: str) -> int | None:

@@ -11,6 +11,8 @@ import ctypes
 import errno
 import fcntl
 import struct
+import sys
+import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -145,7 +147,8 @@ def lock(fd: int) -> bool:
 def is_locked(path: str) -> bool:
     """Whether another process holds the lock on the file ``path``; False when there is no such file."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # For reading: on a volume that is read-only for now, asking must still be possible.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
@@ -190,11 +193,17 @@ class Stat(NamedTuple):
     rss_bytes: int
 
 
+GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+"""What /proc answers of a process that is gone, or that is another user's where those are hidden (hidepid of proc(5)).
+Any other error, such as that no descriptor is left, says nothing of the process."""
+
+
 def stat(pid: int) -> Stat | None:
-    """What /proc says of ``pid``; None when there is no such process."""
+    """What /proc says of ``pid``; None when there is no such process to be seen. Raises OSError when it can't be looked
+    at, as for want of a descriptor."""
     try:
         text = read_file(f"/proc/{pid}/stat", 2048)
-    except OSError:
+    except GONE:
         return None
     # The name stands in brackets and may itself hold brackets and blanks: count from the last one.
     f = text[text.rfind(b")") + 2 :].split()
@@ -203,11 +212,12 @@ def stat(pid: int) -> Stat | None:
 
 
 def children(pid: int) -> list[int]:
-    """The pids of the children of ``pid``, those of all its threads; empty when it is gone."""
+    """The pids of the children of ``pid``, those of all its threads; empty when it is gone. Raises OSError when it
+    can't be looked at."""
     found: list[int] = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
+    except GONE:
         return found
     for thread in threads:
         try:
@@ -216,7 +226,7 @@ def children(pid: int) -> list[int]:
         except FileNotFoundError:
             if thread == str(pid) and not HAS_CHILDREN_FILE:
                 return [other for other in all_pids() if (s := stat(other)) is not None and s.parent == pid]
-        except OSError:
+        except (ProcessLookupError, PermissionError):
             continue
     return found
 
@@ -226,7 +236,7 @@ HAS_CHILDREN_FILE = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
 def descendants(pid: int) -> list[int]:
-    """The pids of all descendants of ``pid``, parents before their children.
+    """The pids of all descendants of ``pid``, parents before their children. Raises OSError as `children` does.
 
     Those whose parent died belong to the nearest subreaper.
     """
@@ -234,6 +244,11 @@ def descendants(pid: int) -> list[int]:
     for child in found:  # grows while it is walked
         found += children(child)
     return found
+
+
+def unread_bytes(fd: int) -> int:
+    """How many bytes wait in a pipe (FIONREAD of ioctl_tty(2)). Raises OSError."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def all_pids() -> Iterator[int]:

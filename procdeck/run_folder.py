@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from errno import EDQUOT, ELOOP, ENOSPC, ENXIO
 from typing import Any, NamedTuple
 
-from procdeck import failpoints, posix
+from procdeck import failpoints, files, posix
 from procdeck.pristine import os
 from procdeck.protocol import dump_json, load_json
 
@@ -28,6 +28,10 @@ RESERVE_BYTES = 16 * 1024
 """Room that a journal keeps ahead: some twenty entries, or an exit record without what a target may put into it."""
 MAX_JOURNAL_BYTES = 64 * 1024 * 1024
 """What is longer is not read: no journal of ours is, and reading one that somebody made must not cost the memory."""
+
+MOST_BYTES = {"signalled": 1024 * 1024, "asked": 2 * 1024 * 1024}
+"""Length of a journal from which on entries of these kinds are left out: they may come without end, and what is behind
+them, the exit record, must stay readable. A request has more room: by it an end is judged."""
 
 Entry = dict[str, Any]
 """One entry of a journal: ``seq`` (1, 2, …), ``at`` (UTC, ISO 8601), ``event``, ``actor``, ``reason``, ``data``."""
@@ -115,7 +119,7 @@ def reclaim(folder: str) -> int | None:
         os.rename(draft, f"{folder}/{LOCK}")
     except OSError:
         os.close(fd)
-        _remove(draft)
+        files.remove(draft)
         raise
     return fd
 
@@ -135,7 +139,7 @@ def _new_lock(draft: str) -> int:
         # A disk so full costs the proof, and not the process.
         if error.errno not in FULL:
             os.close(fd)
-            _remove(draft)
+            files.remove(draft)
             raise
     return fd
 
@@ -168,7 +172,7 @@ def restore(folder: str, spec: dict[str, Any]) -> None:
         except FileExistsError:
             continue
     if not os.path.exists(f"{folder}/{SPEC}"):
-        _remove(f"{folder}/{SPEC}.new")
+        files.remove(f"{folder}/{SPEC}.new")
         _put_spec(folder, spec)
 
 
@@ -196,7 +200,9 @@ class Journal:
     """The writing end of a journal; one process writes it, the keeper.
 
     An entry that the disk does not take is owed: it is kept here, in its order, and written ahead of the next one, so
-    that the journal has no gap once the disk works again. ``seq`` is the number of the last entry.
+    that the journal has no gap once the disk works again. ``seq`` is the number of the last entry. What was written is
+    kept here as well, a few kilobytes mostly (see `MOST_BYTES`): a file that somebody has cut, or that can't be read
+    back, is written anew as a whole.
     """
 
     def __init__(self, folder: str) -> None:
@@ -205,12 +211,13 @@ class Journal:
         self.fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         found = os.fstat(self.fd)
         self._file = (found.st_dev, found.st_ino)
-        self._size = found.st_size  # of what is on the disk
+        self._lines: list[bytes] = []  # what is on the disk
+        self._size = 0  # of these
         self._room = 0  # up to which offset the disk has promised room
-        self._first = b""
-        self._owed: list[bytes] = []
-        self._last: Entry = {}
-        self._is_suspect = False
+        self._owed: list[tuple[Entry, bytes]] = []  # each with its line
+        self._left_out: set[str] = set()
+        # Whoever opens it has claimed the folder: nobody can have written before but somebody else.
+        self._is_suspect = found.st_size > 0
         self.seq = 0
 
     @property
@@ -221,33 +228,37 @@ class Journal:
     @property
     def owed(self) -> list[Entry]:
         """The entries that are not on the disk, oldest first."""
-        return [load_json(line) for line in self._owed]
+        return [entry for entry, _ in self._owed]
 
     def add(self, event: str, actor: str, reason: str | None, data: dict[str, Any]) -> Entry:
-        """The next entry; owed until `settle`."""
+        """The next entry; owed until `settle`, unless it is one too many of `MOST_BYTES`: that has its number and is
+        not written. The last one before says so in its data, as ``left_out``."""
         entry = {"seq": self.seq + 1, "at": now_text(), "event": event, "actor": actor, "reason": reason, "data": data}
-        self._owed.append(dump_json(entry) + b"\n")
-        self._last = entry
+        if event not in self._left_out:
+            if event in MOST_BYTES and self._size + sum(len(line) for _, line in self._owed) >= MOST_BYTES[event]:
+                self._left_out.add(event)
+                entry["data"] = {**data, "left_out": f"the journal is long: no {event!r} is written to it any more"}
+            self._owed.append((entry, _line(entry)))
         self.seq += 1
         return entry
 
     def amend(self, data: dict[str, Any]) -> Entry:
         """The last entry, which is owed, with other data."""
-        self._last = {**self._last, "data": data}
-        self._owed[-1] = dump_json(self._last) + b"\n"
-        return self._last
+        entry = {**self._owed[-1][0], "data": data}
+        self._owed[-1] = (entry, _line(entry))
+        return entry
 
     def settle(self) -> None:
         """Write what is owed, and wait until it is on the disk. Raises OSError; it is owed on then."""
         if not self._owed:
             return
         failpoints.reach("journal.append.before")
-        text = b"".join(self._owed)
+        lines = [line for _, line in self._owed]
         if self._is_suspect or not self._is_in_place():
-            self._rewrite(text)
+            self._rewrite(b"".join(self._lines + lines))
         else:
-            self._extend(text)
-        self._first = self._first or self._owed[0]
+            self._extend(b"".join(lines))
+        self._lines += lines
         self._owed.clear()
         if self._room and self._room - self._size < RESERVE_BYTES // 2:
             self.reserve()
@@ -268,7 +279,7 @@ class Journal:
     def restore(self) -> None:
         """Put the journal back into its folder when somebody has removed, replaced or cut it. Raises OSError."""
         if self._size and not self._is_in_place():
-            self._rewrite(b"")
+            self._rewrite(b"".join(self._lines))
 
     def close(self) -> None:
         """Give back the room that was not needed, and close the file."""
@@ -278,7 +289,7 @@ class Journal:
         except OSError:
             pass  # some kilobytes stay taken
         finally:
-            os.close(self.fd)
+            files.close(self.fd)  # all of it was synced: an error says nothing new
 
     def _extend(self, text: bytes) -> None:
         # At its place and not at the file's end: what a disk just full took of an earlier try is written over. It has
@@ -304,8 +315,7 @@ class Journal:
         return (found.st_dev, found.st_ino) == self._file and found.st_size >= self._size
 
     def _rewrite(self, text: bytes) -> None:
-        """Put a new file with all entries and ``text`` in the place of what is there."""
-        text = self._readable() + text
+        """Put a new file with ``text``, all entries, in the place of what is there."""
         draft = f"{self._path}.new"
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -317,20 +327,17 @@ class Journal:
             _sync_folder(self._folder)
         except OSError:
             os.close(fd)
-            _remove(draft)  # it takes room on a disk that may be full
+            files.remove(draft)  # it takes room on a disk that may be full
             raise
-        os.close(self.fd)
-        found = os.fstat(fd)
+        before, found = self.fd, os.fstat(fd)
         self.fd, self._file, self._size, self._room = fd, (found.st_dev, found.st_ino), len(text), 0
         self._is_suspect = False
+        files.close(before)  # of a disk that fails it may well report the failure again
         self.reserve()
 
-    def _readable(self) -> bytes:
-        """The whole lines that were on the disk; at least the first, without which the others mean little, when
-        somebody has cut the file."""
-        kept = os.pread(self.fd, self._size, 0)
-        kept = kept[: kept.rfind(b"\n") + 1]
-        return kept if kept.startswith(self._first) else self._first
+
+def _line(entry: Entry) -> bytes:
+    return dump_json(entry) + b"\n"
 
 
 def _sync_folder(folder: str) -> None:
@@ -339,13 +346,6 @@ def _sync_folder(folder: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        return
 
 
 class Journalled(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -50,38 +51,24 @@ class Meter:
 
 
 def leftovers(child: int) -> list[int]:
-    """The living descendants of this process but ``child`` and multiprocessing's helpers."""
+    """The living descendants of this process but ``child`` and multiprocessing's helpers. Raises OSError when they
+    can't be looked for, as for want of a descriptor."""
+    return [pid for pid in posix.descendants(os.getpid()) if _is_left(pid, child) and not _is_over(pid)]
+
+
+def signal_below(child: int, number: signal.Signals) -> set[int]:
+    """To all that `leftovers` gives now; those that are another user's (of a setuid program), and did not get it.
+
+    Raises OSError; some may have got it then.
+    """
     below = posix.descendants(os.getpid())
-    return [pid for pid in below if pid != child and not _is_over(pid) and not _is_helper(pid)]
+    ours = {os.getpid(), *below}
+    return {pid for pid in below if _is_left(pid, child) and _reach(pid, number, ours) is False}
 
 
-def signal_each(pids: list[int], number: signal.Signals) -> None:
-    """To descendants that are not our children: another may reap one and its number may come back, so each is held by a
-    pidfd first and looked for again."""
-    for start in range(0, len(pids), HELD_AT_ONCE):
-        held = {pid: fd for pid in pids[start : start + HELD_AT_ONCE] if (fd := _open_pidfd(pid)) is not None}
-        try:
-            below = set(posix.descendants(os.getpid()))
-            for pid in held.keys() & below:
-                send(held[pid], number)
-        finally:
-            for fd in held.values():
-                os.close(fd)
-
-
-HELD_AT_ONCE = 100
-"""Descriptors that signalling takes at most; for each so many the tree is walked once more."""
-
-
-def _open_pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
-
-
-def kill_below(child: int, group: int | None) -> None:
-    """SIGKILL to all that `leftovers` gives, each stopped before the first is killed.
+def kill_below(child: int, group: int | None) -> set[int]:
+    """SIGKILL to all that `leftovers` gives, each stopped before the first is killed; those that may not be signalled.
+    Raises OSError; some may have been signalled then.
 
     What forks without end takes the place of every one that is killed before it, and leaves us no time to look for it:
     killing alone never comes to an end. One that is stopped forks no more, and keeps its place. ``group`` is the
@@ -90,48 +77,79 @@ def kill_below(child: int, group: int | None) -> None:
     if group is not None:
         with suppress(OSError):  # it has no group of its own yet, or has changed its user
             os.killpg(group, signal.SIGSTOP)
-    stopped: set[int] = set()
+    seen: set[int] = set()
     deadline = monotonic() + STOP_WITHIN
-    while _stop_below(child, stopped) and monotonic() < deadline:
+    while _stop_below(child, seen) and monotonic() < deadline:
         continue
-    signal_each(leftovers(child), signal.SIGKILL)
+    denied = signal_below(child, signal.SIGKILL)
+    _let_helpers_go_on()
+    return denied
 
 
 STOP_WITHIN = 5.0
 """Seconds after which the killing begins, whoever still forks; it is then repeated."""
 
 
-def _stop_below(child: int, stopped: set[int]) -> bool:
-    """SIGSTOP to every living descendant but ``child`` and helpers that is not in ``stopped``, and note it there;
-    whether there were any. From the top down: whoever is stopped has got all its children, see copy_process() in the
-    kernel, which gives up when a signal waits."""
+def _stop_below(child: int, seen: set[int]) -> bool:
+    """SIGSTOP to every living descendant but ``child`` and helpers that is not in ``seen``, and note it there; whether
+    there were any. From the top down: whoever is stopped has got all its children, see copy_process() in the kernel,
+    which gives up when a signal waits."""
     ours = {os.getpid()}
     fresh = False
     below = posix.children(os.getpid())
     for pid in below:  # grows while it is walked
-        if pid not in stopped and pid != child and not _is_helper(pid):
-            fd = _open_pidfd(pid)
-            stat = posix.stat(pid)
-            if fd is not None:
-                if stat is not None and stat.parent in ours and stat.state not in "ZX":
-                    send(fd, signal.SIGSTOP)
-                    stopped.add(pid)
-                    fresh = True
-                os.close(fd)
+        if pid not in seen and _is_left(pid, child) and _reach(pid, signal.SIGSTOP, ours) is not None:
+            seen.add(pid)
+            fresh = True
         ours.add(pid)
         below += posix.children(pid)
     return fresh
 
 
-def send(pidfd: int, number: signal.Signals) -> None:
-    """A signal through a pidfd; nothing happens when the process is gone."""
+def _let_helpers_go_on() -> None:
+    """Those of the child's group were stopped with it, and nobody else would wake them: they would never end."""
+    below = posix.descendants(os.getpid())
+    for pid in below:
+        if _is_helper(pid):
+            _reach(pid, signal.SIGCONT, {os.getpid(), *below})
+
+
+def _reach(pid: int, number: signal.Signals, ours: Container[int]) -> bool | None:
+    """A signal to a descendant that need not be our child, ``ours`` being where its parent must be; whether it may be
+    signalled, None when it is over.
+
+    Another may reap it and its number may come back, so it is held by a pidfd first and then looked for again.
+    """
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        stat = posix.stat(pid)
+        if stat is None or stat.parent not in ours or stat.state in "ZX":
+            return None
+        return send(fd, number)
+    finally:
+        os.close(fd)
+
+
+def send(pidfd: int, number: signal.Signals) -> bool:
+    """A signal through a pidfd, which does nothing when the process is gone; False when it is another user's and may
+    not be signalled. Raises OSError for what is no pidfd."""
     try:
         signal.pidfd_send_signal(pidfd, number)
         if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # A stopped process takes a signal that can be caught only when it goes on.
             signal.pidfd_send_signal(pidfd, signal.SIGCONT)
     except ProcessLookupError:
-        return
+        return True
+    except PermissionError:
+        return False
+    return True
+
+
+def _is_left(pid: int, child: int) -> bool:
+    return pid != child and not _is_helper(pid)
 
 
 def _is_over(pid: int) -> bool:
@@ -142,16 +160,16 @@ def _is_over(pid: int) -> bool:
 def _is_helper(pid: int) -> bool:
     """multiprocessing's own resource tracker and fork server: they ignore SIGTERM and end by themselves when those who
     need them are gone. What a fork server forks has its command line too, so the server is told by its pid."""
-    if pid == _fork_server_pid():
+    if pid == fork_server_pid():
         return True
     try:
         command = posix.read_file(f"/proc/{pid}/cmdline", 4096)
-    except OSError:
+    except posix.GONE:
         return False
     return b"multiprocessing.resource_tracker" in command
 
 
-def _fork_server_pid() -> int | None:
+def fork_server_pid() -> int | None:
     """The pid of this keeper's fork server, when the launch needed one."""
     module: Any = sys.modules.get("multiprocessing.forkserver")
     return module._forkserver._forkserver_pid if module is not None else None

@@ -1,6 +1,5 @@
 """REST: the log of a process, as text, as it is on disk, as records, and as a stream of events."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any, Literal
@@ -88,7 +87,7 @@ async def _bytes(
 
 async def _page(supervisor: Supervisor, process_id: str, start: int, stream: str | None) -> dict[str, Any]:
     items: list[dict[str, Any]] = []
-    oldest, _ = await asyncio.to_thread(supervisor.engine.log_extent, process_id)
+    oldest, _ = await logs.extent(supervisor, process_id)
     position, size = max(start, oldest), 0
     skipped = position - start
     async for chunk in logs.chunks(supervisor, process_id, start, follow=False):
@@ -158,7 +157,7 @@ async def _events(
     position = start
     async for chunk in logs.chunks(supervisor, process_id, start, follow=True, max_lag=max_lag):
         if chunk.start > position:
-            oldest, _ = await asyncio.to_thread(supervisor.engine.log_extent, process_id)
+            oldest, _ = await logs.extent(supervisor, process_id)
             name = "gap" if position < oldest else "skip"
             if position > 0 or name == "skip":  # who begins at the beginning has missed nothing that went before
                 yield streams.event(name, json.dumps({"from": position, "to": chunk.start}), chunk.start)

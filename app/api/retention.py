@@ -8,7 +8,7 @@ from app.answers import JSONAnswer
 from app.api import make_router, problems
 from app.api.schemas import PruneRequest, PruneResult
 from app.deps import SettingsDep, SupervisorDep
-from app.errors import Invalid
+from app.errors import FieldError, Invalid
 from app.presentation import pruned_view
 from app.retention import Limits
 
@@ -29,12 +29,14 @@ async def prune(
     asked = body or PruneRequest()
     limits = Limits(asked.older_than_days, asked.keep_per_target, asked.keep_bytes) or Limits.of(settings)
     if not limits:
-        raise Invalid(NO_LIMIT)
+        message = "or another limit is needed: nothing says what is to be kept"
+        raise Invalid(NO_LIMIT, errors=[FieldError(field=name, message=message) for name in LIMITS])
     pruned = await supervisor.prune(limits, asked.target, dry_run=asked.dry_run)
     answer: dict[str, Any] = pruned_view(pruned.shown, pruned.count, pruned.bytes, dry_run=asked.dry_run)
     return JSONAnswer(answer)
 
 
+LIMITS = ("older_than_days", "keep_per_target", "keep_bytes")
 NO_LIMIT = (
     "Nothing says what is to be kept: give older_than_days, keep_per_target or keep_bytes, or set keep_days, "
     "keep_per_target or keep_bytes for the service. Nothing was removed."

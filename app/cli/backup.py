@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli import codes, output
+from app import units
+from app.cli import codes
 from app.cli.command import Cli, add_command
 from app.cli.failure import Failure
 from app.cli.output import note, print_json, say
@@ -46,4 +47,4 @@ def backup(
             "the record is not in it: use pg_dump for one in PostgreSQL; what is in it is enough to make a record anew"
         )
     record = "the record and " if found.has_record else ""
-    say(f"{file}: {record}{found.processes} run folder(s), {output.size(found.bytes)} in {output.size(size)}")
+    say(f"{file}: {record}{found.processes} run folder(s), {units.size(found.bytes)} in {units.size(size)}")

@@ -32,7 +32,7 @@ TRY_LATER = os.EX_TEMPFAIL
 NOT_ALLOWED = os.EX_NOPERM
 """The token is missing or wrong, or a file can't be read."""
 PROBLEM = 1
-"""`doctor` found a problem."""
+"""`doctor` found a problem; `rebuild` could not take every run folder into the record."""
 STILL_ALIVE = 1
 """`stop --all`: somebody is still alive, or could not be asked."""
 

@@ -20,14 +20,10 @@ from app.cli import codes
 from app.cli.client import JSON, Service, path_of
 from app.cli.failure import Failure, Refused, Unreachable
 from app.cli.output import note
+from app.data_folder import ADDRESS, LOCK, TOKEN
 from app.settings import Settings, is_loopback
 from procdeck import posix
 from procdeck.states import FINAL
-
-# Files of the data folder. The names are those of `app.server` and `app.security.auth`, which are not imported here.
-LOCK = "service.lock"
-ADDRESS = "service.json"
-TOKEN = "token"
 
 RETRY_EVERY = 0.5
 JOIN_STEP = 30.0

@@ -15,9 +15,10 @@ import typer
 
 from app.cli import codes
 from app.cli.client import JSON
-from app.cli.command import ADDRESS, Cli, add_command
+from app.cli.command import Cli, add_command
 from app.cli.failure import Failure
 from app.cli.output import clean, print_json
+from app.data_folder import ADDRESS
 from app.startup_errors import StartupError
 
 LEAST_WIDTH = 60
@@ -33,7 +34,7 @@ def doctor(cli: Cli) -> None:
 
     Each line says what a finding means and what to do about it. The exit code is 1 when there is a problem.
     """
-    from app.doctor import Level
+    from app.health.doctor import Level
 
     findings = list(_findings(cli))
     if cli.as_json:
@@ -46,7 +47,7 @@ def doctor(cli: Cli) -> None:
 
 def _findings(cli: Cli) -> Iterator[Any]:
     # Imported here, as all that is of the service's own: other commands need not wait for it.
-    from app import doctor, host
+    from app.health import doctor, host
     from app.version import VERSION
 
     settings = cli.settings
@@ -82,7 +83,7 @@ def _told(cli: Cli) -> tuple[bool, JSON | None, str]:
 
 def _targets(cli: Cli, is_answering: bool) -> list[JSON]:
     """The catalogue of the service, or of launchers that are started for it when there is none."""
-    from app.doctor import offline_targets
+    from app.health.doctor import offline_targets
     from app.resources import resource_dir
 
     if is_answering:

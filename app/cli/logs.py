@@ -12,7 +12,8 @@ from app.cli.client import JSON, Service, path_of
 from app.cli.command import Cli, add_command
 from app.cli.failure import Failure
 from app.cli.names import find, title
-from app.cli.output import note, size
+from app.cli.output import note
+from app.units import size
 
 Stream = Literal["stdout", "stderr"]
 

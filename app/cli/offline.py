@@ -19,15 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import lifecycle
 from app.cli.trees import has_ended, is_alive
+from app.data_folder import RUNS, SOCKET, lock_data_folder, run_ids
 from app.db.store import Store
 from app.errors import RecordUnavailable, StartupError
 from app.lifecycle import Event
 from app.presentation import view
-from app.server import lock_data_folder
 from app.settings import Settings
 from app.supervisor import connection as connections
 from app.supervisor.connection import KeeperConnection
-from app.supervisor.engine import RUNS, SOCKET
 from app.supervisor.evidence import examine
 from app.supervisor.recovery import process_of_folder
 from app.supervisor.remains import Marks, end_remains
@@ -77,7 +76,7 @@ class Stopping:
 
     async def run(self) -> None:
         """Until nobody is alive, or those who are do not end though all their time is over."""
-        for process_id in _folders(self._runs):
+        for process_id in run_ids(self._runs):
             if run_folder.is_kept(str(self._runs / process_id)):
                 self._meet(process_id)
         listener = connections.listen(self._socket)
@@ -128,16 +127,12 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _folders(runs: Path) -> list[str]:
-    return [entry.name for entry in os.scandir(runs) if entry.is_dir() and not entry.name.startswith(".")]
-
-
 # --- those without a keeper --------------------------------------------------------------------------------------
 
 
 def _without_exit_record(settings: Settings, runs: Path) -> set[str]:
     """The ids of those whose keeper is dead and left no exit record, and that are not known to be lost already."""
-    found = {process_id for process_id in _folders(runs) if _is_abandoned(runs / process_id)}
+    found = {process_id for process_id in run_ids(runs) if _is_abandoned(runs / process_id)}
     return found & _active(settings, found) if found else found
 
 

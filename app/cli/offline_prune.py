@@ -11,15 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.api.retention import NO_LIMIT
 from app.cli import codes
 from app.cli.failure import Failure
+from app.data_folder import RUNS, lock_data_folder
 from app.db.store import Store
 from app.errors import AppError
+from app.health.troubles import Troubles
 from app.presentation import pruned_view
 from app.retention import Limits
-from app.server import lock_data_folder
 from app.settings import Settings
 from app.supervisor import deletion
-from app.supervisor.disk import RunFolders
-from app.supervisor.engine import RUNS
+from app.supervisor.folders import RunFolders
 from app.supervisor.retention import Pruned, Retention
 
 JSON = dict[str, Any]
@@ -50,6 +50,5 @@ def prune(settings: Settings, asked: JSON) -> JSON:
 
 
 async def _prune(store: Store, folders: RunFolders, limits: Limits, target: str | None, dry_run: bool) -> Pruned:
-    return await Retention(store, folders, partial(deletion.delete, store, folders)).prune(
-        limits, target=target, dry_run=dry_run
-    )
+    retention = Retention(store, folders, partial(deletion.delete, store, folders), Troubles())
+    return await retention.prune(limits, target=target, dry_run=dry_run)

@@ -111,16 +111,3 @@ def moment(text: str | None) -> str:
         return ""
     at = datetime.fromisoformat(text).astimezone()
     return at.strftime("%H:%M:%S" if at.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M:%S")
-
-
-def size(value: int | None) -> str:
-    """Bytes as people read them; empty for None."""
-    if value is None:
-        return ""
-    if value < 1024:
-        return f"{value} B"
-    amount, unit = value / 1024, "KiB"
-    for larger in ("MiB", "GiB"):
-        if amount >= 1024:
-            amount, unit = amount / 1024, larger
-    return f"{amount:.1f} {unit}"

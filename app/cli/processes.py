@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from app import units
 from app.cli import codes, output
 from app.cli.client import JSON, Service, path_of
 from app.cli.command import Cli, add_command, is_over
@@ -17,6 +18,7 @@ from app.cli.names import every, find, title
 from app.cli.output import note, print_json, say, table
 from app.cli.run import START_PATIENCE, finish, show_launched
 from app.cli.trees import is_alive
+from app.data_folder import RUNS
 from procdeck.states import ACTIVE, State
 
 TREE_SECONDS = 10.0
@@ -118,15 +120,15 @@ def _facts(process: JSON) -> list[tuple[str, str]]:
         ("ran", output.seconds(process["duration"])),
         ("CPU time", output.seconds(process["cpu_seconds"])),
         ("memory", _memory(process)),
-        ("on disk", output.size(process["disk_bytes"])),
-        ("log removed", output.size(process["log_start"] or None)),
+        ("on disk", units.size(process["disk_bytes"])),
+        ("log removed", units.size(process["log_start"] or None)),
         ("labels", ", ".join(f"{key}={value}" for key, value in process["labels"].items())),
         ("relaunch of", process["origin_id"] or ""),
     ]
 
 
 def _memory(process: JSON) -> str:
-    now, most = output.size(process["rss_bytes"]), output.size(process["max_rss_bytes"])
+    now, most = units.size(process["rss_bytes"]), units.size(process["max_rss_bytes"])
     return f"{now}, at most {most}" if now and most else now or (f"at most {most}" if most else "")
 
 
@@ -297,7 +299,7 @@ def _stop_all(cli: Cli, grace: float | None, reason: str | None) -> None:
     if cli.url is not None or cli.is_running():
         ended = _stop_all_through_service(cli, {"grace": grace, "reason": reason})
         if cli.url is None:
-            _wait_for_trees(cli.settings.data_dir / "runs", [process for process in ended if is_over(process)])
+            _wait_for_trees(cli.settings.data_dir / RUNS, [process for process in ended if is_over(process)])
     else:
         from app.cli.offline import stop_all
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from app import units
 from app.cli import codes, output
 from app.cli.client import JSON
 from app.cli.command import Cli, add_command
@@ -72,9 +73,9 @@ def _tell(pruned: JSON) -> None:
     if len(pruned["items"]) < pruned["count"]:
         say(f"… and {pruned['count'] - len(pruned['items'])} more")
     done = "would be removed" if pruned["dry_run"] else "removed"
-    say(f"{pruned['count']} finished process(es) {done}, {output.size(pruned['bytes'])}")
+    say(f"{pruned['count']} finished process(es) {done}, {units.size(pruned['bytes'])}")
 
 
 def _row(item: JSON) -> tuple[str, ...]:
     stopped = output.moment(item["stopped_at"])
-    return (str(item["number"]), item["name"], item["target"], stopped, output.size(item["bytes"]), item["reason"])
+    return (str(item["number"]), item["name"], item["target"], stopped, units.size(item["bytes"]), item["reason"])

@@ -20,7 +20,7 @@ from sqlalchemy.pool import QueuePool
 from app.db import files
 from app.db.faults import is_damage
 from app.errors import BadConfig, DatabaseDamaged, DatabaseTooNew, StartupError
-from app.file_systems import refuse_network
+from app.health.file_systems import refuse_network
 from app.resources import resource_dir
 
 HEAD = "0002"

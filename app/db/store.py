@@ -7,7 +7,7 @@ connection, for the writer to run: ``await store.writer.run(lambda connection: s
 import json
 import sqlite3
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Executable,
+    Result,
     Select,
     bindparam,
     case,
@@ -42,6 +43,8 @@ from app.errors import BadConfig, DatabaseDamaged, Invalid, RecordUnavailable, S
 from app.lifecycle import PROCESS_FIELDS, Process, Transition
 from app.retention import Candidate, Held, Key
 from procdeck.states import ACTIVE, Outcome, State
+
+T = TypeVar("T")
 
 _process = SQLModel.metadata.tables["process"]
 _transition = SQLModel.metadata.tables["transition"]
@@ -301,8 +304,8 @@ class Store:
         files.remove(sqlite_file(self._engine.url))
 
     def _try_out(self) -> None:
-        """Read what a start reads. Raises RecordUnavailable."""
-        self.ids()
+        """Read what a start reads, but not the ids of all processes. Raises RecordUnavailable."""
+        self.page(Filter(), 1)
         self.active()
         self.last_number()
         self.last_event_id()
@@ -399,9 +402,14 @@ class Store:
         query = select(*_PROCESS_COLUMNS).where(_process.c.state.in_(_NOT_OVER)).order_by(_process.c.number)
         return [Process(*row) for row in self._rows(query)]
 
+    def active_of(self, process_ids: Iterable[str]) -> list[Process]:
+        """Those of these processes that are not over."""
+        found = map(self.get, process_ids)
+        return [process for process in found if process is not None and not process.is_over]
+
     def ids(self) -> set[str]:
         """The ids of all processes."""
-        return {row[0] for row in self._rows(select(_process.c.id))}
+        return self._read(select(_process.c.id), lambda rows: set(rows.scalars()))
 
     def counts_by_state_and_outcome(self) -> tuple[dict[State, int], dict[Outcome, int]]:
         """How many processes there are in each state, and of each outcome, that occurs."""
@@ -453,13 +461,16 @@ class Store:
         return number
 
     def _rows(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
+        return self._read(query, lambda rows: rows.all())
+
+    def _read(self, query: Select[Any], take: Callable[[Result[Any]], T]) -> T:
         if self._closed:
             # A reader that opened the file now would be in the way of whoever makes it again.
             raise RecordUnavailable("The database is closed: the service is ending, or makes it again.")
         engine = self._engine
         try:
             with engine.connect() as connection:
-                return connection.execute(query).all()
+                return take(connection.execute(query))
         except SQLAlchemyError as error:
             raise self._fault(error, engine) from error
 
@@ -546,7 +557,13 @@ class Sessions(Generic[S]):
 
     async def create(self, session: S) -> None:
         values = {column: getattr(session, column) for column in _session.c.keys()}  # noqa: SIM118  not a dict
-        await self._run(insert(_session).values(values))
+
+        def job(connection: Connection) -> None:
+            # It may be there: one that began while the record was made again is put into it once more.
+            connection.execute(delete(_session).where(_session.c.id_hash == values["id_hash"]))
+            connection.execute(insert(_session).values(values))
+
+        await self._store.writer.run(job)
 
     async def get(self, id_hash: str) -> S | None:
         found = await run_in_threadpool(self._store.session, id_hash)

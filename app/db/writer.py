@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -61,16 +61,19 @@ class Writer:
         self._engine = engine
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._closed = False
+        self._closing = Lock()
+        """Held to queue something: behind the None that ends the thread nothing would ever be run."""
         self._thread = Thread(target=self._work, name="database-writer", daemon=True)
         self._thread.start()
 
     async def run(self, job: Job[T]) -> T:
         """The result of ``job``, once it is committed. A caller that is cancelled does not take its job back."""
-        if self._closed:
-            raise WriterClosed("The database is closed: the service is ending, or makes it again.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Work(job, future, loop))
+        with self._closing:
+            if self._closed:
+                raise WriterClosed("The database is closed: the service is ending, or makes it again.")
+            self._queue.put(_Work(job, future, loop))
         return await future
 
     async def checkpoint(self) -> None:
@@ -80,11 +83,12 @@ class Writer:
 
     def close(self) -> None:
         """Finish the jobs that were given, and close the connection. Blocks until then; harmless when repeated."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(None)
-            self._thread.join()
-            self._engine.dispose()
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+        self._engine.dispose()
 
     def _work(self) -> None:
         is_open = True

@@ -20,11 +20,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
+from app import units
 from app.answers import HTMLAnswer
+from app.health.troubles import Trouble
 from app.pages import words
 from app.resources import resource_dir
 from app.security.auth import safe_next
-from app.troubles import Trouble
 from app.version import VERSION
 
 REFERRER_POLICY = "same-origin"
@@ -62,7 +63,7 @@ def environment() -> Environment:
     env.globals |= {"static": static, "version": VERSION, "process_url": process_url, "target_url": target_url}
     env.filters |= {
         "brief": words.brief,
-        "bytes": words.size,
+        "bytes": units.size,
         "call": words.call,
         "duration": words.duration,
         "pretty": words.pretty,

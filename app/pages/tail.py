@@ -1,6 +1,5 @@
 """The end of a log as lines of a page."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -60,7 +59,7 @@ def join(records: Iterable[Record]) -> list[Line]:
 async def read(supervisor: Supervisor, process_id: str, count: int = LINES) -> Tail:
     """The last `count` records of a log, as lines."""
     start = await logs.start_offset(supervisor, process_id, 0, count)
-    oldest, end = await asyncio.to_thread(supervisor.engine.log_extent, process_id)
+    oldest, end = await logs.extent(supervisor, process_id)
     start = max(start, end - MAX_BYTES)
     records: list[Record] = []
     after, first = start, None

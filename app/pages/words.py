@@ -47,19 +47,6 @@ def seconds(value: float) -> str:
     return f"{value:g} s"
 
 
-def size(count: float | None) -> str:
-    """Bytes in powers of 1024: `512 B`, `3.1 MiB`."""
-    if count is None:
-        return ""
-    if count < 1024:
-        return f"{count:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        count /= 1024
-        if count < 1023.95:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1024:.1f} TiB"
-
-
 def utc(at: str | datetime | None) -> str:
     """A time for pages without script: `2026-11-22 14:02:11 UTC`."""
     if at is None:

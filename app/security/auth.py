@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import quote
 
+from app.data_folder import TOKEN
 from app.errors import DataFolderUnusable, TooManyRequests, Unauthorized, Unavailable
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def load_token(data_dir: Path) -> str:
 
     The caller holds the lock of the data folder, so that no other service makes one at the same time.
     """
-    path = data_dir / "token"
+    path = data_dir / TOKEN
     try:
         return _read_token(path)
     except FileNotFoundError:
@@ -375,8 +376,9 @@ class Auth:
 
     async def record_again(self) -> None:
         """Put the sessions that were used since the start into a record that was made again, and has none."""
-        for session in list(self._sessions.values()):
-            await self._store.create(session)
+        for key in list(self._sessions):
+            if session := self._sessions.get(key):  # unless it has ended meanwhile
+                await self._store.create(session)
 
     async def log_out(self, identity: Identity) -> None:
         if identity.session is not None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.store import Store, delete_process
 from app.errors import AppError
-from app.supervisor.disk import RunFolders
+from app.supervisor.folders import RunFolders
 from procdeck import failpoints
 
 logger = logging.getLogger("procdeck.deletion")
@@ -32,7 +32,8 @@ async def delete(store: Store, folders: RunFolders, process_id: str) -> None:
     failpoints.reach("service.delete.before_row")
     try:
         await store.writer.run(job)
-    except BaseException:
+    except Exception:
+        # Not when it is cancelled: the job goes on then, and what stays hidden is finished by the next start.
         await asyncio.to_thread(_take_back, store, folders, process_id)
         raise
     failpoints.reach("service.delete.row_gone")

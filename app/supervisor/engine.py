@@ -12,22 +12,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.data_folder import RUNS, SOCKET
 from app.errors import DataFolderUnusable
 from app.lifecycle import Process
 from app.settings import Settings
 from app.supervisor import connection as connections
 from app.supervisor.connection import KeeperConnection, KeeperListener
-from app.supervisor.disk import RunFolders
 from app.supervisor.evidence import Evidence, examine, why_foreign
+from app.supervisor.folders import RunFolders
 from app.supervisor.launchers import Environment, LauncherConfig, LauncherGone, NotForked, make_runtime
 from app.supervisor.remains import Marks, Registrar, end_remains, orphaned
 from procdeck import failpoints, log, posix, run_folder
 from procdeck.states import State
 
 logger = logging.getLogger("procdeck.engine")
-
-SOCKET = "service.sock"
-RUNS = "runs"
 
 
 class NotStarted(Exception):
@@ -118,13 +116,14 @@ class LocalEngine:
         found = self.environments.get(environment)
         return found is not None and found.is_ready
 
-    async def wait_ready(self, environment: str) -> None:
-        """Wait for the environment's launcher. Raises NotStarted when none comes up in time."""
+    async def wait_ready(self, environment: str, since: float) -> None:
+        """Wait for the environment's launcher. Raises NotStarted when none comes up in time, which began ``since`` then
+        (of the loop's clock)."""
         if environment not in self.environments:
             raise NotStarted(f"there is no environment {environment!r} any more")
         limit = self._settings.import_timeout + self._settings.start_timeout
         try:
-            await self.environments[environment].launcher(limit)
+            await self.environments[environment].launcher(since + limit - asyncio.get_running_loop().time())
         except TimeoutError:
             raise NotStarted(f"the launcher of environment {environment!r} was not ready within {limit:g} s") from None
 
@@ -163,12 +162,14 @@ class LocalEngine:
         claimed = run_folder.claim(folder)
         if claimed is None:
             return None
-        failpoints.reach("service.refuse.claimed")
-        journal = run_folder.Journal(folder)
         try:
-            return journal.append("not_started", actor, reason, data)
+            failpoints.reach("service.refuse.claimed")
+            journal = run_folder.Journal(folder)
+            try:
+                return journal.append("not_started", actor, reason, data)
+            finally:
+                journal.close()
         finally:
-            os.close(journal.fd)
             os.close(claimed)
 
     # --- keepers ------------------------------------------------------------------------------------------------------

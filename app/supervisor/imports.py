@@ -8,7 +8,8 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db.store import Store, insert_process
 from app.lifecycle import Process, Transition
 from app.supervisor.evidence import Evidence, examine, why_foreign
-from app.supervisor.recovery import process_of_folder, remembered
+from app.supervisor.recovery import NEVER_CAME, Memory, process_of_folder, remembered
 from procdeck import failpoints, run_folder
 from procdeck.states import FINAL, State
 
@@ -26,8 +27,8 @@ logger = logging.getLogger("procdeck.imports")
 
 QUARANTINE = "quarantine"
 """The folder beside the run folders in which those are kept that say nothing that can be understood."""
-_AT_ONCE = 64
-_NEVER_CAME = (State.CREATED, State.QUEUED)
+AT_ONCE = 64
+"""Folders that are read and taken together."""
 
 
 @dataclass
@@ -61,32 +62,52 @@ class _NotUnderstood(Exception):
 
 
 async def import_folders(
-    store: Store, runs: Path, known: Collection[str], living: Mapping[str, Process] | None = None
+    store: Store, runs: Path, known: AbstractSet[str], living: Mapping[str, Memory] | None = None
 ) -> Imported:
-    """Take the folders below ``runs`` whose names are not ``known`` into the record.
+    """Take the folders below ``runs`` whose names are not ``known`` into the record. Nobody launches or deletes
+    meanwhile.
 
     ``living`` are processes that the caller has in memory, by id: what their folders do not tell any more is known of
-    them. Raises `app.errors.RecordUnavailable`, OSError when ``runs`` can't be read.
+    them. None while no service has run yet: then the rest of a creation that was cut off is removed. Raises
+    `app.errors.RecordUnavailable`, OSError when ``runs`` can't be read.
     """
-    living = living or {}
-    found = Imported()
-    names, found.refused = await asyncio.to_thread(scan, runs)
-    unknown = sorted({*names, *living} - set(known))
-    for start in range(0, len(unknown), _AT_ONCE):
-        some = unknown[start : start + _AT_ONCE]
-        folders = await asyncio.to_thread(_read_all, runs, some, living, found)
+    reader = _Reader(runs, living or {}, is_tidy=living is None)
+    unknown = await asyncio.to_thread(scan, runs, known)
+    # What is in memory first: should another have its number or its key, it is that one's which is wrong.
+    first = [name for name in reader.living if name not in known]
+    await _import(store, reader, [*first, *(name for name in unknown if name not in reader.living)])
+    _log(reader.found, reader.found.postponed)
+    return reader.found
+
+
+async def import_again(store: Store, runs: Path, names: Collection[str]) -> Imported:
+    """Try those once more that were postponed. Nobody launches or deletes meanwhile. Raises as `import_folders`."""
+    reader = _Reader(runs, {}, is_tidy=False)
+    unknown = await asyncio.to_thread(lambda: [name for name in names if store.get(name) is None])
+    await _import(store, reader, unknown)
+    _log(reader.found, {})  # what is postponed again has been told of
+    return reader.found
+
+
+def _log(found: Imported, postponed: Mapping[str, str]) -> None:
+    for name, why in {**found.refused, **postponed, **found.quarantined}.items():
+        what = "was moved to quarantine" if name in found.quarantined else "is left as it is"
+        logger.warning("the run folder %r can't be taken into the record and %s: %s", name, what, why)
+    if found.taken:
+        logger.info("took %d process(es) into the record from their run folders", found.taken)
+
+
+async def _import(store: Store, reader: "_Reader", names: Sequence[str]) -> None:
+    for start in range(0, len(names), AT_ONCE):
+        folders = await asyncio.to_thread(reader.read_all, names[start : start + AT_ONCE])
         # Side by side, for they share commits.
-        works = [_take(store, folder, found, living) for folder in folders]
+        works = [_take(store, folder, reader.found, reader.living) for folder in folders]
         for error in await asyncio.gather(*works, return_exceptions=True):
             if error is not None:
                 raise error
-    for name, why in {**found.refused, **found.postponed, **found.quarantined}.items():
-        what = "was moved to quarantine" if name in found.quarantined else "is left as it is"
-        logger.warning("the run folder %r can't be taken into the record and %s: %s", name, what, why)
-    return found
 
 
-async def _take(store: Store, folder: _Found, found: Imported, living: Mapping[str, Process]) -> None:
+async def _take(store: Store, folder: _Found, found: Imported, living: Container[str]) -> None:
     process = folder.process
     try:
         failpoints.reach("service.import.read")
@@ -102,60 +123,88 @@ async def _take(store: Store, folder: _Found, found: Imported, living: Mapping[s
     found.taken += 1
     if process.id in living:
         found.processes[process.id] = process
-    is_abandoned = process.state not in FINAL and process.state not in _NEVER_CAME and not folder.evidence.is_kept
+    is_abandoned = process.state not in FINAL and process.state not in NEVER_CAME and not folder.evidence.is_kept
     found.lost += process.state is State.LOST or is_abandoned
-    logger.info("took %s (%s) into the record from its run folder", process.name, process.id)
+    logger.debug("took %s (%s) into the record from its run folder", process.name, process.id)
 
 
 # --- looking at folders; everything below blocks -----------------------------------------------------------------
 
 
-def scan(runs: Path) -> tuple[list[str], dict[str, str]]:
-    """The names of the run folders, and of what is in their place and refused, with the reason. Raises OSError."""
-    names: list[str] = []
-    refused: dict[str, str] = {}
+def scan(runs: Path, known: Container[str]) -> list[str]:
+    """The names of what is in the place of a run folder and not ``known``, in their order. Raises OSError."""
     with os.scandir(runs) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                why = why_foreign(runs / entry.name)
-                if why is None:
-                    names.append(entry.name)
-                else:
-                    refused[entry.name] = why
-    return names, refused
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.name not in known)
 
 
-def _read_all(runs: Path, names: Iterable[str], living: Mapping[str, Process], found: Imported) -> list[_Found]:
-    folders = []
-    for name in names:
-        try:
-            folder = _read(runs / name, living.get(name))
-        except _NotUnderstood as error:
-            _quarantine(runs, name, str(error), found)
-        except OSError as error:
-            # Out of descriptors, or a disk in trouble: that says nothing of the folder.
-            found.postponed[name] = f"it can't be read: {error.strerror}"
-        else:
-            folders += [folder] if folder is not None else []
-    return folders
+class _Reader:
+    """Reads run folders; ``found`` gets what can't be taken. ``is_tidy`` removes the rests of creations."""
+
+    def __init__(self, runs: Path, living: Mapping[str, Memory], *, is_tidy: bool) -> None:
+        self._runs = runs
+        self.living = living
+        self._is_tidy = is_tidy
+        self.found = Imported()
+
+    def read_all(self, names: Iterable[str]) -> list[_Found]:
+        """What those folders tell that can be understood."""
+        folders = []
+        for name in names:
+            try:
+                folder = self._read(name)
+            except _NotUnderstood as error:
+                _quarantine(self._runs, name, str(error), self.found)
+            except OSError as error:
+                # Out of descriptors, or a disk in trouble: that says nothing of the folder.
+                self.found.postponed[name] = f"it can't be read: {error.strerror}"
+            else:
+                folders += [folder] if folder is not None else []
+        return folders
+
+    def _read(self, name: str) -> _Found | None:
+        """What a folder tells; None when there is nothing to be taken."""
+        memory = self.living.get(name)
+        return self._read_unknown(self._runs / name) if memory is None else _read_living(self._runs / name, memory)
+
+    def _read_unknown(self, folder: Path) -> _Found | None:
+        if not _is_there(folder):
+            return None  # it was removed meanwhile
+        if foreign := why_foreign(folder):
+            self.found.refused[folder.name] = foreign
+            return None
+        if _is_unfinished(folder):
+            if self._is_tidy:
+                logger.info("removing %s: the service ended in the middle of making it", folder)
+                shutil.rmtree(folder)
+            return None
+        return _understood(_spec(folder), examine(folder))
 
 
-def _read(folder: Path, living: Process | None) -> _Found | None:
-    """What a folder tells; None when it is the rest of a creation that was cut off, which is removed."""
-    if living is None and _is_unfinished(folder):
-        logger.info("removing %s: the service ended in the middle of making it", folder)
-        shutil.rmtree(folder)
-        return None
-    evidence = examine(folder)
-    spec = living.spec if living is not None else _spec(folder)
-    if living is not None and not evidence.entries and living.state not in _NEVER_CAME:
-        process, transitions = remembered(living)
+def _read_living(folder: Path, memory: Memory) -> _Found:
+    try:
+        evidence = examine(folder)
+    except OSError as error:
+        evidence = Evidence([], is_kept=True, is_claimed=True, damage=f"it can't be read: {error.strerror}")
+    if memory.is_ahead_of(evidence):
+        process, transitions = remembered(memory)
         return _Found(process, transitions, evidence)
+    return _understood(memory.process.spec, evidence)
+
+
+def _understood(spec: Mapping[str, object], evidence: Evidence) -> _Found:
     try:
         process, transitions = process_of_folder(spec, evidence)
     except (KeyError, ValueError, TypeError) as error:
         raise _NotUnderstood(f"its spec is not one of ours: {error!r}") from error
     return _Found(process, transitions, evidence)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _spec(folder: Path) -> dict[str, object]:

@@ -163,7 +163,10 @@ class LauncherProcess:
         if self._process is None or self.gone.is_set():
             return
         self._process.send_signal(signal.SIGSTOP)  # so that it starts nothing more, and reaps nobody whom we look at
-        imports = posix.descendants(self._process.pid)
+        try:
+            imports = posix.descendants(self._process.pid)
+        except OSError:
+            imports = []  # no descriptor to look for them with; the launcher itself must not stay stopped over it
         self._process.kill()
         for pid in imports:
             with suppress(ProcessLookupError):

@@ -20,6 +20,7 @@ from app.lifecycle import Event, Process, Transition
 from app.supervisor.background import Background
 from app.supervisor.broadcaster import Broadcaster, Published
 from app.supervisor.pulse import Pulse
+from app.supervisor.recovery import Memory
 from procdeck.states import IllegalTransition, State
 
 logger = logging.getLogger("procdeck.ledger")
@@ -59,6 +60,10 @@ class Live:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
 
+    def memory(self) -> Memory:
+        """What is known of it here."""
+        return Memory(self.process, self.saved, tuple(self.unsaved))
+
     async def until(self, is_so: Callable[[Process], bool]) -> None:
         """Wait until ``is_so`` of what is in the record."""
         while not is_so(self.saved):
@@ -76,10 +81,6 @@ class Ledger:
         """Why the last change that was to be saved was not; None when it was."""
         self.lives: dict[str, Live] = {}
         self.broadcaster = Broadcaster(self._recall, store.last_event_id())
-
-    def forget_events(self) -> None:
-        """Begin the streams anew behind what is in the record now: events were put there past them."""
-        self.broadcaster = Broadcaster(self._recall, self._store.last_event_id())
 
     def open(self, process: Process) -> Live:
         """Take up a process of the record."""
@@ -166,6 +167,9 @@ class Ledger:
         except Exception as error:
             logger.warning("process %s could not be read: %s", live.process.id, error)
             return False
+        if process is None and self.lives.get(live.process.id) is not live:
+            live.unsaved = []  # it was deleted
+            return True
         count = len(recorded)
         rows = [_essence(event.transition) for event in recorded]
         is_ours = process is not None and count > 0 and process.seq == recorded[-1].transition.seq

@@ -17,7 +17,7 @@ from app.db.store import Store, save_measured
 from app.errors import AppError
 from app.metrics import Metrics
 from app.retention import OldestSegments
-from app.supervisor.disk import RunFolders, Trimmed
+from app.supervisor.folders import RunFolders, Trimmed
 from app.supervisor.ledger import Live
 
 logger = logging.getLogger("procdeck.logs")
@@ -72,6 +72,8 @@ class LogBudget:
                     await self._trim()
             except (AppError, OSError, SQLAlchemyError) as error:
                 logger.warning("the logs could not be looked at (it will be tried again): %s", error)
+            except Exception:
+                logger.exception("the logs could not be looked at (it will be tried again)")
             await asyncio.sleep(LOOK_EVERY)
 
     async def _look(self) -> None:

@@ -30,6 +30,11 @@ async def _read(look: Callable[..., T], *arguments: object) -> T:
     return await asyncio.get_running_loop().run_in_executor(_readers, look, *arguments)
 
 
+async def extent(supervisor: Supervisor, process_id: str) -> tuple[int, int]:
+    """(offset of the oldest byte kept, offset behind the last)."""
+    return await _read(supervisor.engine.log_extent, process_id)
+
+
 async def start_offset(supervisor: Supervisor, process_id: str, after: int, tail: int | None) -> int:
     """Where to begin: at ``after``, or ``tail`` records before the end."""
     if tail is None:
@@ -44,7 +49,7 @@ async def chunks(
     the end as it is now, or some records behind it. Who follows, and is more than ``max_lag`` bytes behind, goes on
     near the end."""
     if not follow:
-        _, end = await _read(supervisor.engine.log_extent, process_id)
+        _, end = await extent(supervisor, process_id)
         while after < end and (chunk := await _read(supervisor.engine.read_log, process_id, after)).data:
             yield chunk
             after = chunk.end
@@ -56,7 +61,7 @@ async def chunks(
             seen = live.log_grew.count if live else 0
             try:
                 if max_lag is not None:
-                    _, end = await _read(supervisor.engine.log_extent, process_id)
+                    _, end = await extent(supervisor, process_id)
                     after = end - max_lag // 2 if end - after > max_lag else after
                 chunk = await _read(supervisor.engine.read_log, process_id, after)
             except OSError as error:

@@ -7,8 +7,8 @@ on, and what they tell is in their journals.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from app.db.store import Renewed, Store, keep_counts, try_to_write
 from app.errors import RecordUnavailable, StartupError
-from app.lifecycle import Process
-from app.supervisor.imports import QUARANTINE, Imported, import_folders
+from app.health.troubles import Troubles
+from app.supervisor.imports import AT_ONCE, QUARANTINE, Imported, import_again, import_folders
 from app.supervisor.ledger import Ledger
 from app.supervisor.pulse import Pulse
-from app.troubles import Troubles
+from app.supervisor.recovery import Memory
 
 logger = logging.getLogger("procdeck.record")
 
@@ -28,6 +28,8 @@ LOOK_EVERY = 2.0
 """Seconds between two looks at the files of the database."""
 LARGEST_WAL = 64 * 1024 * 1024
 """Bytes of SQLite's -wal above which somebody keeps it from being written back."""
+TRY_AGAIN_AFTER = 2.0, 30.0
+"""Seconds until what could not be taken into the record is tried again: the first time, and at most."""
 TOLD_FOR = 24 * 3600.0
 """Seconds for which it is shown that the database was made again."""
 
@@ -51,13 +53,13 @@ class Rebuilt:
 
 
 async def rebuild(
-    url: str, runs: Path, why: str, counts: Mapping[str, int] | None = None, living: Mapping[str, Process] | None = None
+    url: str, runs: Path, why: str, counts: Mapping[str, int] | None = None, living: Mapping[str, Memory] | None = None
 ) -> Rebuilt:
     """Put a new database in the place of the one at ``url``, which nobody has open, and fill it from the run folders.
 
     ``counts`` are numbers, by the names of the table `counter`, that were given for sure; ``living`` are processes that
-    the caller has in memory. Raises StartupError, RecordUnavailable, OSError; what was there is moved aside all the
-    same then.
+    the caller has in memory, see `import_folders`. Raises StartupError, RecordUnavailable, OSError; what was there is
+    moved aside all the same then.
     """
     store, renewed = await asyncio.to_thread(Store.renew, url, why)
     try:
@@ -72,21 +74,25 @@ async def fill(
     renewed: Renewed,
     runs: Path,
     counts: Mapping[str, int] | None = None,
-    living: Mapping[str, Process] | None = None,
+    living: Mapping[str, Memory] | None = None,
 ) -> Imported:
-    """Take every run folder into a new database; its numbers go on behind those of the old one. See `rebuild`."""
+    """Take every run folder into a new database; its numbers go on behind those of the old one. It may be done again
+    when it was cut off. See `rebuild`."""
     # One more than was given: who has seen the last event is told to start over as well.
     known = {name: max(renewed.counts.get(name, 0), (counts or {}).get(name, 0)) for name in ("process", "event")}
     known["event"] += 1
     await store.writer.run(partial(keep_counts, counts=known))
-    return await import_folders(store, runs, (), living)
+    before = await asyncio.to_thread(store.ids)
+    imported = await import_folders(store, runs, before, living)
+    imported.taken += len(before)
+    return imported
 
 
 class Record:
     """Watches over the database of ``store`` while the service runs.
 
-    ``last_number`` gives the highest number of a process so far; ``go_on`` is awaited when the record was made again,
-    with what was imported.
+    ``last_number`` gives the highest number of a process so far; ``go_on`` is awaited when processes were put into the
+    record past the ledger, until it returns once without an exception.
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class Record:
         ledger: Ledger,
         troubles: Troubles,
         last_number: Callable[[], int],
-        go_on: Callable[[Imported], Awaitable[None]],
+        go_on: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._runs = runs
@@ -105,55 +111,114 @@ class Record:
         self._last_number = last_number
         self._go_on = go_on
         self._renewals: list[Callable[[], Awaitable[None]]] = []
-        self._import_is_due = False
+        self._renewed: Renewed | None = None
+        """The database is new, and was not filled yet."""
+        self._is_behind = False
+        """There are run folders that the record has yet to be told of, numbers that were given among them."""
+        self._has_to_go_on = False
         self._quarantined: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self._postponed: dict[str, str] = {}
+        self._patience, self._try_again_at = TRY_AGAIN_AFTER[0], 0.0
         self._wal_bytes = 0
+        self._is_renewing = False
+        self._is_alone = False
         self._users = 0
-        self._unused = Pulse()
+        self._moved = Pulse()
 
     def when_renewed(self, tell: Callable[[], Awaitable[None]]) -> None:
         """Have ``tell`` awaited each time that the record was made again while the service runs."""
         self._renewals.append(tell)
 
-    @contextmanager
-    def in_step(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def in_step(self) -> AsyncIterator[None]:
         """For whoever changes record and run folder of a process one after the other: while the context lasts no folder
-        is imported."""
+        is imported.
+
+        Waits while some are. Raises RecordUnavailable while the record is made again, or knows of less than there is.
+        """
+        while self._is_alone:
+            self._refuse()
+            await self._moved.wait()
+        self._refuse()
         self._users += 1
         try:
             yield
         finally:
             self._users -= 1
-            self._unused.fire()
+            self._moved.fire()
+
+    def _refuse(self) -> None:
+        if self._is_renewing:
+            raise RecordUnavailable("The record is being made again from the run folders.")
+        if self._is_behind:
+            raise RecordUnavailable("The record can't be brought up to date with the run folders yet.")
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Nobody is `in_step` while the context lasts; who comes before it begins has to wait, or it never would."""
+        self._is_alone = True
+        try:
+            while self._users:
+                await self._moved.wait()
+            yield
+        finally:
+            self._is_alone = False
+            self._moved.fire()
 
     # --- at the start -------------------------------------------------------------------------------------------------
 
-    async def begin(self, renewed: Renewed | None) -> bool:
-        """Take in what the record does not know; whether there was something. ``renewed`` says that it is a new one.
+    async def begin(self, renewed: Renewed | None) -> None:
+        """Take in what the record does not know. ``renewed`` says that it is a new one.
 
         What can't be taken now, since the disk of the database is full, is taken later.
         """
+        self._renewed, self._is_behind = renewed, True
         try:
-            found = renewed is not None or await self._import()
-            if renewed is not None:
-                self._tell_renewed(renewed, await fill(self._store, renewed, self._runs))
-            if self._import_is_due:
+            is_changed = await self._import_all(None)
+            if self._postponed:
                 # It may have been a moment's trouble: nothing is answered before it was tried once more.
-                found = await self._import() or found
+                is_changed = await self._import_postponed() or is_changed
         except RecordUnavailable as error:
             if error.is_damage:
                 await self._renew(error.detail)
-            else:
-                logger.error("run folders can't be taken into the record now: %s", error)  # noqa: TRY400
-                self._import_is_due = True
-            return True
-        return found
+                return
+            self._tell_behind(error)
+            is_changed = True
+        self._has_to_go_on = False  # the start does
+        if is_changed:
+            self._ledger.broadcaster.restart(await asyncio.to_thread(self._store.last_event_id))
 
-    async def _import(self) -> bool:
-        known = await asyncio.to_thread(self._store.ids)
-        imported = await import_folders(self._store, self._runs, known)
+    async def _import_all(self, living: Mapping[str, Memory] | None) -> bool:
+        """Whether there was something that the record did not know."""
+        renewed = self._renewed
+        if renewed is not None:
+            imported = await fill(self._store, renewed, self._runs, living=living)
+        else:
+            known = await asyncio.to_thread(self._store.ids)
+            imported = await import_folders(self._store, self._runs, known, living)
+        self._is_behind, self._renewed = False, None
+        if renewed is not None:
+            self._tell_renewed(renewed, imported)
+        self._refused, self._postponed = imported.refused, imported.postponed
         self._tell_folders(imported)
-        return imported.taken > 0
+        return imported.taken > 0 or renewed is not None
+
+    async def _import_postponed(self) -> bool:
+        names = list(self._postponed)
+        taken = 0
+        for start in range(0, len(names), AT_ONCE):
+            some = names[start : start + AT_ONCE]
+            async with self._alone():
+                imported = await import_again(self._store, self._runs, some)
+            for name in some:
+                self._postponed.pop(name, None)
+            self._postponed |= imported.postponed
+            self._refused |= imported.refused
+            self._has_to_go_on |= imported.taken > 0
+            taken += imported.taken
+            self._tell_folders(imported)
+        return taken > 0
 
     # --- while the service runs ---------------------------------------------------------------------------------------
 
@@ -173,10 +238,31 @@ class Record:
             return
         await self._look_at_writes()
         await self._look_at_wal()
-        if self._import_is_due and await self._import():
-            # Their events are past the readers, and behind numbers that these have seen.
-            self._ledger.broadcaster.restart(await asyncio.to_thread(self._store.last_event_id))
-            await self._go_on(Imported())
+        if (self._is_behind or self._postponed) and _now() >= self._try_again_at:
+            await self._import_late()
+        if self._has_to_go_on:
+            await self._catch_up()
+
+    async def _import_late(self) -> None:
+        """Once more what could not be taken before, each time after a longer pause."""
+        self._try_again_at = _now() + self._patience
+        self._patience = min(2 * self._patience, TRY_AGAIN_AFTER[1])
+        try:
+            if self._is_behind:
+                # Nobody is in step since the start. Some may have been taken before this: go on in any case.
+                await self._import_all({})
+                self._has_to_go_on = True
+            await self._import_postponed()
+        except RecordUnavailable as error:
+            self._tell_behind(error)
+        if not (self._is_behind or self._postponed):
+            self._patience = TRY_AGAIN_AFTER[0]
+
+    async def _catch_up(self) -> None:
+        """The record has what the ledger and the readers of events have not seen."""
+        self._ledger.broadcaster.restart(await asyncio.to_thread(self._store.last_event_id))
+        await self._go_on()
+        self._has_to_go_on = False
 
     async def _examine(self) -> str | None:
         """What is wrong with the files for good."""
@@ -221,30 +307,44 @@ class Record:
         sentence = f"{why} It is being made again from the run folders; what runs goes on, and nothing can be launched."
         if self._troubles.report(_UNUSABLE, sentence):
             logger.error("%s It is being made again from the run folders.", why)
-        await asyncio.to_thread(self._store.close)
-        await self._until_unused()
-        lives = self._ledger.lives
-        living = {id_: live.process for id_, live in lives.items() if not live.is_new}
-        counts = {"process": self._last_number(), "event": self._ledger.broadcaster.last_id}
+        self._is_renewing = True  # from now on nobody new is in step
         try:
-            rebuilt = await rebuild(str(self._store.url), self._runs, why, counts, living)
+            await asyncio.to_thread(self._store.close)
+            async with self._alone():
+                rebuilt = await self._make_again(why)
         except (StartupError, RecordUnavailable, OSError) as error:
             self._troubles.report(_UNUSABLE, f"{sentence} That has not worked yet: {_plain(error)}")
             logger.error("the database could not be made again (it is tried again): %s", error)  # noqa: TRY400
             self._store.suspect(why)
             return
-        self._store.adopt(rebuilt.store)
-        self._ledger.failing = None
-        self._ledger.broadcaster.restart(await asyncio.to_thread(self._store.last_event_id))
-        await self._go_on(rebuilt.imported)
-        for tell in self._renewals:
-            await tell()
+        finally:
+            self._is_renewing = False
+            self._moved.fire()
         self._troubles.clear(_UNUSABLE)
         self._tell_renewed(rebuilt.renewed, rebuilt.imported)
+        self._refused, self._postponed = rebuilt.imported.refused, rebuilt.imported.postponed
+        self._tell_folders(rebuilt.imported)
+        for tell in self._renewals:
+            try:
+                await tell()
+            except Exception:
+                logger.exception("not all is as it was before the database was made again")
+        await self._catch_up()
 
-    async def _until_unused(self) -> None:
-        while self._users:
-            await self._unused.wait()
+    async def _make_again(self, why: str) -> Rebuilt:
+        """A new database in the place of the one that was closed, in use at once."""
+        lives = self._ledger.lives
+        living = {id_: live.memory() for id_, live in lives.items() if not live.is_new}
+        counts = {"process": self._last_number(), "event": self._ledger.broadcaster.last_id}
+        rebuilt = await rebuild(str(self._store.url), self._runs, why, counts, living)
+        # Without waiting in between: nothing is saved as it was in the old database.
+        self._store.adopt(rebuilt.store)
+        self._ledger.failing = None
+        self._is_behind, self._renewed, self._has_to_go_on = False, None, True
+        for process in rebuilt.imported.processes.values():
+            if live := lives.get(process.id):
+                self._ledger.resume(live, process)
+        return rebuilt
 
     # --- saying it ----------------------------------------------------------------------------------------------------
 
@@ -256,21 +356,30 @@ class Record:
         sentence = f"{renewed.why} {done}{kept} Who was signed in may have to sign in again."
         self._troubles.report(_RENEWED, sentence)
         asyncio.get_running_loop().call_later(TOLD_FOR, self._troubles.clear, _RENEWED)
-        self._tell_folders(imported)
+
+    def _tell_behind(self, error: RecordUnavailable) -> None:
+        sentence = f"Run folders can't be taken into the record yet: {_plain(error)}"
+        if self._is_behind:
+            sentence += " Nothing can be launched until they are."
+        if self._troubles.report(_FOLDERS, sentence):
+            logger.error("run folders can't be taken into the record now: %s", error)
 
     def _tell_folders(self, imported: Imported) -> None:
-        self._import_is_due = bool(imported.postponed)
         self._quarantined |= imported.quarantined  # which the next import does not meet any more
         parts = []
         if self._quarantined:
             place = self._runs.with_name(QUARANTINE)
             parts.append(f"Run folders that can't be understood were moved to {place}: {_listed(self._quarantined)}.")
-        if left := imported.refused | imported.postponed:
+        if left := self._refused | self._postponed:
             parts.append(f"Run folders that can't be taken into the record: {_listed(left)}.")
         if parts:
             self._troubles.report(_FOLDERS, " ".join(parts))
         else:
             self._troubles.clear(_FOLDERS)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _plain(error: Exception) -> str:

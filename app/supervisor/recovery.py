@@ -3,9 +3,9 @@
 Nothing here does I/O.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,22 +62,43 @@ def process_of_folder(spec: Mapping[str, Any], evidence: Evidence) -> tuple[Proc
     return _applied(process, transitions, events)
 
 
-def remembered(process: Process) -> tuple[Process, list[Transition]]:
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is in memory of a process that the record had not as over: as it is now, as it was saved last, and the
+    changes since."""
+
+    process: Process
+    saved: Process
+    unsaved: Sequence[Transition] = ()
+
+    def is_ahead_of(self, evidence: Evidence) -> bool:
+        """Whether more is known here than the run folder tells: it was removed, or its journal is damaged."""
+        told = evidence.entries[-1]["seq"] if evidence.entries else 0
+        return told < self.process.journal_seq or (told == 0 and self.process.state not in NEVER_CAME)
+
+
+NEVER_CAME = (State.CREATED, State.QUEUED)
+"""The states of what no keeper was ever asked for."""
+
+
+def remembered(memory: Memory) -> tuple[Process, list[Transition]]:
     """A process that is known from memory alone, as when the record and the run folder were both removed while it runs:
-    with as much of a history as its state needs."""
-    again = process_of_spec(process.spec)
-    at = process.started_at or process.created_at
-    started = {"pid": process.pid, **process.detail}
-    asked = {"action": "stop", "actor": lifecycle.SERVICE, **(process.asked or {})}
+    with as much of a history as the state that was saved needs, and what came after that."""
+    saved = memory.saved
+    at = saved.started_at or saved.created_at
+    started = {"pid": saved.pid, **saved.detail}
+    asked = {"action": "stop", "actor": lifecycle.SERVICE, **(saved.asked or {})}
     events = [
-        Event("queued", process.created_at, process.requested_by),
-        Event("starting", process.created_at, lifecycle.SERVICE),
+        Event("queued", saved.created_at, saved.requested_by),
+        Event("starting", saved.created_at, lifecycle.SERVICE),
         Event("started", at, lifecycle.SERVICE, "the record and the run folder were removed while it ran", started),
         Event("asked", at, str(asked["actor"]), asked.get("reason"), asked),
     ]
-    needed = {State.QUEUED: 1, State.STARTING: 2, State.RUNNING: 3, State.STOPPING: 4}.get(process.state, 0)
+    needed = {State.QUEUED: 1, State.STARTING: 2, State.RUNNING: 3, State.STOPPING: 4}.get(saved.state, 0)
+    again = process_of_spec(saved.spec)
     again, transitions = _applied(again, [lifecycle.created(again)], events[:needed])
-    return replace(again, journal_seq=process.journal_seq), transitions
+    transitions += [replace(row, seq=seq) for seq, row in enumerate(memory.unsaved, again.seq + 1)]
+    return replace(memory.process, seq=transitions[-1].seq), transitions
 
 
 def _applied(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from procdeck import posix, run_folder
+from procdeck.tree import send
 
 SETTLE = 5.0
 """Seconds to wait at most until all are gone after SIGKILL."""
@@ -41,7 +42,8 @@ class Marks:
         object.__setattr__(self, "_lock", _file(self.folder / run_folder.LOCK))
 
     def are_on(self, pid: int) -> bool:
-        """Whether ``pid`` is of this process's tree."""
+        """Whether ``pid`` is of this process's tree. Raises OSError when it can't be looked at, as for want of a
+        descriptor: that says nothing of it."""
         if pid == os.getpid():
             return False
         return self._holds_lock(pid) or (self._is_original and (self._has_variable(pid) or self._is_in_session(pid)))
@@ -51,7 +53,7 @@ class Marks:
         lock = str(self.folder / run_folder.LOCK)
         try:
             return any(_link(fd).startswith(lock) and self._is_ours(fd) for fd in Path(f"/proc/{pid}/fd").iterdir())
-        except OSError:
+        except posix.GONE:
             return False
 
     def _is_ours(self, fd: Path) -> bool:
@@ -61,7 +63,7 @@ class Marks:
     def _has_variable(self, pid: int) -> bool:
         try:
             variables = posix.read_file(f"/proc/{pid}/environ", 1024 * 1024)
-        except OSError:
+        except posix.GONE:
             return False
         return f"PROCDECK_ID={self.process_id}".encode() in variables.split(b"\0")
 
@@ -91,13 +93,15 @@ def _link(fd: Path) -> str:
 
 
 def end_remains(marks: Marks) -> int:
-    """SIGKILL all that is left of a tree, until nobody is; how many there were. Blocks, for some seconds at most.
+    """SIGKILL all that is left of a tree, until nobody is whom we may signal; how many there were. Blocks, for some
+    seconds at most. Raises OSError when processes can't be looked at, as for want of a descriptor.
 
     All are stopped before the first is killed, see `procdeck.tree.kill_below`.
     """
     ended: set[int] = set()
+    denied: set[int] = set()
     deadline = time.monotonic() + SETTLE
-    while found := _stop(marks, ended):
+    while found := _stop(marks, ended, denied):
         is_late = time.monotonic() > deadline
         if is_late or found <= ended:
             for pid in found:
@@ -109,14 +113,17 @@ def end_remains(marks: Marks) -> int:
     return len(ended)
 
 
-def _stop(marks: Marks, known: Container[int]) -> set[int]:
-    """All of the tree that is alive, having stopped each that is not ``known`` as soon as it was met."""
+def _stop(marks: Marks, known: Container[int], denied: set[int]) -> set[int]:
+    """All of the tree that is alive, having stopped each that is not ``known`` as soon as it was met. Those that are
+    another user's are added to ``denied`` instead."""
     found: set[int] = set()
     for pid in posix.all_pids():
-        if marks.are_on(pid) and (stat := posix.stat(pid)) is not None and stat.state != "Z":
+        if pid in denied or not marks.are_on(pid) or (stat := posix.stat(pid)) is None or stat.state == "Z":
+            continue
+        if pid in known or _signal(pid, signal.SIGSTOP, marks):
             found.add(pid)
-            if pid not in known:
-                _signal(pid, signal.SIGSTOP, marks)
+        else:
+            denied.add(pid)
     return found
 
 
@@ -178,21 +185,18 @@ def _hints(pid: int, runs: Path) -> Iterator[str]:
         for link in map(_link, Path(f"/proc/{pid}/fd").iterdir()):
             if link.startswith(f"{runs}/"):
                 yield link.removeprefix(f"{runs}/").partition("/")[0]
-    except OSError:
-        return  # it is gone, or another user's
+    except posix.GONE:
+        return  # or another user's
 
 
-def _signal(pid: int, number: signal.Signals, marks: Marks) -> None:
+def _signal(pid: int, number: signal.Signals, marks: Marks) -> bool:
     """Hold the process by a descriptor first and look again: between the look and the signal its number could have gone
-    to a stranger."""
+    to a stranger. False when it is another user's, and may not be signalled."""
     try:
         fd = os.pidfd_open(pid)
-    except OSError:
-        return
-    try:
-        if marks.are_on(pid):
-            signal.pidfd_send_signal(fd, number)
     except ProcessLookupError:
-        return
+        return True
+    try:
+        return not marks.are_on(pid) or send(fd, number)
     finally:
         os.close(fd)

@@ -7,17 +7,19 @@ until its keeper is gone; one that is alive, queued or created is in none of the
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.store import Measured, Store, save_measured
-from app.errors import AppError, Conflict, NotFound
+from app.errors import AppError, Conflict, NotFound, RecordUnavailable
+from app.health.troubles import Troubles
 from app.retention import Candidate, Choice, Chooser, Key, Limits
-from app.supervisor.disk import RunFolders
+from app.supervisor.folders import RunFolders
 from app.supervisor.pulse import Pulse
+from app.supervisor.wall_clock import WallClock
 
 logger = logging.getLogger("procdeck.retention")
 
@@ -35,6 +37,11 @@ PAUSE = 0.01
 """Seconds between two batches."""
 SHOWN = 1000
 """Processes that are named in what a pruning tells."""
+STEADY = timedelta(days=1)
+"""For so long a clock that may be wrong has to go evenly before anything is removed for its age; half of the age when
+that is less."""
+CLOCK = "clock"
+"""The trouble of a clock that is not believed."""
 
 
 @dataclass(slots=True)
@@ -45,21 +52,24 @@ class Pruned:
     count: int = 0
     bytes: int = 0
 
-    def add(self, choice: Choice) -> None:
-        """Count one more."""
-        self.count += 1
-        self.bytes += choice.process.bytes
-        if len(self.shown) < SHOWN:
-            self.shown.append(choice)
+    def add(self, choices: Sequence[Choice]) -> None:
+        """Count some more."""
+        self.count += len(choices)
+        self.bytes += sum(choice.process.bytes for choice in choices)
+        self.shown += choices[: SHOWN - len(self.shown)]
 
 
 class Retention:
     """``delete`` removes the record and the run folder of a process; it may refuse with an `AppError`."""
 
-    def __init__(self, store: Store, folders: RunFolders, delete: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self, store: Store, folders: RunFolders, delete: Callable[[str], Awaitable[None]], troubles: Troubles
+    ) -> None:
         self._store = store
         self._folders = folders
         self._delete = delete
+        self._troubles = troubles
+        self._clock = WallClock()
         self._one_at_a_time = asyncio.Lock()
         self.over = Pulse()
         """To be fired when a process is over: it is measured soon after."""
@@ -75,15 +85,63 @@ class Retention:
             try:
                 if wait <= 0:
                     next_pass, wait = clock() + PASS_EVERY, PASS_EVERY
-                    pruned = await self.prune(limits) if limits else Pruned()
-                    if pruned.count:
-                        told(pruned)
+                    if limits:
+                        await self._pass(limits, told)
                 if await self.measure():
                     wait = min(wait, RETRY_AFTER)
             except (AppError, OSError, SQLAlchemyError) as error:
                 logger.warning("retention could not do its work (it will be tried again): %s", error)
+            except Exception:
+                logger.exception("retention could not do its work (it will be tried again)")
             if await self.over.wait(max(0.0, wait), since=seen):
                 await asyncio.sleep(SETTLE)
+
+    async def _pass(self, limits: Limits, told: Callable[[Pruned], None]) -> None:
+        """Prune, but for their age only while the clock can be believed."""
+        now = datetime.now(UTC)
+        if limits.days is not None:
+            await self.measure()  # what was not is none of those that are known
+            age = timedelta(days=limits.days)
+            now = self._clock.look(tolerance=age.total_seconds() / 10)
+            doubt = await asyncio.to_thread(self._doubt, age, now)
+            if doubt is not None:
+                limits = replace(limits, days=None)
+                if not await asyncio.to_thread(self._is_any_older, now - age):
+                    doubt = None  # nothing is kept for it, so there is nothing to tell
+            self._tell_doubt(doubt)
+        pruned = await self._prune(limits, None, now)
+        if pruned.count:
+            told(pruned)
+
+    def _doubt(self, age: timedelta, now: datetime) -> str | None:
+        """Why nothing is to be removed for being older than ``age`` now; None when the clock can be believed. Blocks.
+
+        At a start nobody knows how the clock has gone before. It is believed when a process is known that ended in the
+        time that is kept, but not so lately that the clock may have been as wrong as now when it did.
+        """
+        steady = min(STEADY, age / 2)
+        if self._clock.even_for >= steady.total_seconds():
+            return None
+        hours = steady.total_seconds() / 3600
+        if self._clock.jumped:
+            why = f"The clock of this machine jumped by {self._clock.jumped / 86400:+.1f} days"
+        else:
+            kept = self._store.finished(Key(now - age, 0), 1)
+            if kept and kept[0].stopped_at <= now - steady:
+                return None
+            days = age / timedelta(days=1)
+            why = f"The clock may be wrong, for by it nothing ended between {days:g} days and {hours:g} h ago"
+        return f"{why}: finished processes are not removed for their age before it has gone evenly for {hours:g} h."
+
+    def _is_any_older(self, than: datetime) -> bool:
+        oldest = self._store.finished(None, 1)
+        return bool(oldest) and oldest[0].stopped_at < than
+
+    def _tell_doubt(self, doubt: str | None) -> None:
+        if doubt is None:
+            self._troubles.clear(CLOCK)
+        elif self._troubles.report(CLOCK, doubt):
+            logger.warning("%s", doubt)
 
     async def measure(self) -> int:
         """Measure the run folders of all that are over and were not measured; how many could not be yet."""
@@ -102,20 +160,30 @@ class Retention:
     async def prune(self, limits: Limits, *, target: str | None = None, dry_run: bool = False) -> Pruned:
         """Remove what ``limits`` do not keep, of all targets or of one (then its bytes alone count); what was removed.
 
-        With ``dry_run`` nothing is removed. Raises RecordUnavailable.
+        With ``dry_run`` nothing is removed, and nobody who removes is waited for. Raises RecordUnavailable; some may be
+        removed then.
         """
+        if not dry_run:
+            return await self._prune(limits, target, datetime.now(UTC))
+        pruned = Pruned()
+        await self.measure()
+        async for choices in self._choose(limits, target, datetime.now(UTC)):
+            pruned.add(choices)
+        return pruned
+
+    async def _prune(self, limits: Limits, target: str | None, now: datetime) -> Pruned:
         pruned = Pruned()
         async with self._one_at_a_time:
             await self.measure()
-            async for choices in self._choose(limits, target):
-                gone = choices if dry_run else await self._remove(choices)
-                for choice in gone:
-                    pruned.add(choice)
+            async for choices in self._choose(limits, target, now):
+                for start in range(0, len(choices), BATCH):
+                    pruned.add(await self._remove(choices[start : start + BATCH]))
+                    await asyncio.sleep(PAUSE)
         return pruned
 
-    async def _choose(self, limits: Limits, target: str | None) -> AsyncIterator[list[Choice]]:
+    async def _choose(self, limits: Limits, target: str | None, now: datetime) -> AsyncIterator[list[Choice]]:
         held = await asyncio.to_thread(self._store.held, target)
-        chooser = Chooser(held, limits, datetime.now(UTC))
+        chooser = Chooser(held, limits, now)
         if limits.days is not None:
             async for page in self._pages(target):
                 chosen = chooser.by_age(page)
@@ -140,19 +208,21 @@ class Retention:
             yield page
 
     async def _remove(self, choices: Sequence[Choice]) -> list[Choice]:
-        gone: list[Choice] = []
-        for start in range(0, len(choices), BATCH):
-            batch = choices[start : start + BATCH]
-            ends = await asyncio.gather(*(self._try_delete(choice.process.id) for choice in batch))
-            gone += [choice for choice, is_gone in zip(batch, ends, strict=True) if is_gone]
-            await asyncio.sleep(PAUSE)
-        return gone
+        """Remove these at once; those that are gone. Raises RecordUnavailable: it would be the same with all others."""
+        tries = (self._try_delete(choice.process.id) for choice in choices)
+        ends = await asyncio.gather(*tries, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        return [choice for choice, is_gone in zip(choices, ends, strict=True) if is_gone]
 
     async def _try_delete(self, process_id: str) -> bool:
         try:
             await self._delete(process_id)
         except (NotFound, Conflict):  # somebody else was faster
             return False
+        except RecordUnavailable:
+            raise
         except (AppError, OSError, SQLAlchemyError) as error:
             logger.warning("process %s could not be removed: %s", process_id, error)
             return False

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +23,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import arguments, lifecycle
 from app.db.store import Renewed, Store, delete_process
-from app.errors import Conflict, FieldError, Invalid, NotFound, RecordUnavailable, Unavailable
+from app.errors import AppError, Conflict, FieldError, Invalid, NotFound, RecordUnavailable, Unavailable
+from app.health.troubles import Troubles
 from app.lifecycle import Event, Process
 from app.metrics import Metrics
 from app.retention import Limits
@@ -34,7 +36,6 @@ from app.supervisor.catalogue import Catalogue
 from app.supervisor.connection import KeeperConnection
 from app.supervisor.engine import LauncherSilent, LocalEngine, NotStarted
 from app.supervisor.evidence import Evidence
-from app.supervisor.imports import Imported
 from app.supervisor.launchers import LauncherConfig
 from app.supervisor.launches import Launch, Request, again, digest_of, spec_of
 from app.supervisor.ledger import Ledger, Live
@@ -43,7 +44,6 @@ from app.supervisor.pulse import Pulse
 from app.supervisor.record import Record
 from app.supervisor.recovery import event_of_entry, process_of_spec
 from app.supervisor.retention import Pruned, Retention
-from app.troubles import Troubles
 from procdeck import failpoints
 from procdeck.protocol import VERSION, Message
 from procdeck.states import ACTIVE, State
@@ -85,7 +85,7 @@ class Supervisor:
         self.engine = LocalEngine(settings, configs, self, self._on_catalogue, self._on_keeper_exit)
         self._background = Background()
         self._ledger = Ledger(store, self._background, self._on_over)
-        self.retention = Retention(store, self.engine.folders, self.delete)
+        self.retention = Retention(store, self.engine.folders, self.delete, troubles)
         self._log_budget = LogBudget(settings.log_budget_total, self.engine.folders, store, self._ledger.lives, metrics)
         self.catalogue_changed = Pulse()
         self.stopping = False
@@ -95,7 +95,10 @@ class Supervisor:
         self._last_number = store.last_number()
         self.record = Record(store, self.engine.runs, self._ledger, troubles, lambda: self._last_number, self._go_on)
         self._requests = itertools.count(1)
-        self._waiting: deque[Live] = deque()
+        self._waiting: dict[Live, None] = {}
+        """Who waits to be started, in this order."""
+        self._launcherless: dict[str, deque[tuple[Live, float]]] = {}
+        """Who waits for the launcher of an environment, and since when (of the loop's clock), the longest first."""
         self._arriving: set[Live] = set()
         """Who will wait as soon as it is recorded, and has a place in the queue already."""
         self._keys: dict[str, asyncio.Lock] = {}
@@ -105,6 +108,8 @@ class Supervisor:
         # Threads of their own, so that remains which do not die keep nobody from reading a log or the record.
         self._burials = ThreadPoolExecutor(BURIALS_AT_ONCE, "burial")
         self._deleting: set[str] = set()
+        self._starting: set[str] = set()
+        """Those that were only created, and are about to be taken up."""
 
     @property
     def broadcaster(self) -> Broadcaster:
@@ -115,10 +120,9 @@ class Supervisor:
 
     async def start(self) -> None:
         """Adopt what lives, learn what ended meanwhile, start the launchers. Raises `app.errors.StartupError`."""
-        if await self.record.begin(self._renewed):
-            await asyncio.to_thread(self._ledger.forget_events)
+        await self.record.begin(self._renewed)
         await deletion.finish_all(self.store, self.engine.folders)
-        lives = await self._open_active(Imported())
+        lives = [self._ledger.open(process) for process in await self._active()]
         await self.engine.start()
         for live in lives:
             # Who waited for room or for a launcher when the last service ended goes on waiting.
@@ -126,26 +130,28 @@ class Supervisor:
             if is_waiting and not await asyncio.to_thread(self.engine.is_claimed, live.process.id):
                 self._enqueue(live)
         await self._reconcile()
-        self._background.spawn(self._end_orphans())
+        self._background.spawn(self._until_done(self._end_orphans))
         self._background.spawn(self._keep_reconciling())
         self._background.spawn(self.record.watch())
         self._background.spawn(self.retention.run(Limits.of(self.settings), self._count_pruned))
         self._background.spawn(self._log_budget.run())
 
-    async def _open_active(self, imported: Imported) -> list[Live]:
-        """Take up every process of the record that is not over; those that are in memory go on from what is in it."""
-        for process in imported.processes.values():
-            live = self._ledger.lives.get(process.id)
-            if live is not None:
-                self._ledger.resume(live, process)
+    async def _active(self) -> list[Process]:
+        """What the record has as not over, save what was never started."""
         active = await asyncio.to_thread(self.store.active)
         self._last_number = max(self._last_number, await asyncio.to_thread(self.store.last_number))
-        return [self._ledger.open(process) for process in active if process.state is not State.CREATED]
+        return [process for process in active if process.state is not State.CREATED]
 
-    async def _go_on(self, imported: Imported) -> None:
-        """The record was made again: learn what came to pass meanwhile."""
-        for live in await self._open_active(imported):
-            self._background.spawn(self._catch_up(live, live.last_told))
+    async def _go_on(self) -> None:
+        """Processes were put into the record past the ledger: learn what came to pass meanwhile."""
+        unseen = [process.id for process in await self._active() if process.id not in self._ledger.lives]
+        # Once more: one that ended while all were read was let go of, and the record has it as over by now.
+        for process in await asyncio.to_thread(self.store.active_of, unseen):
+            self._ledger.open(process)
+        for live in self._ledger.lives.values():
+            if not live.is_new:
+                self._background.spawn(self._catch_up(live, live.last_told))
+        self._on_over()  # some may have been put there as over
         await self._reconcile()
 
     def stop_launching(self) -> None:
@@ -261,8 +267,12 @@ class Supervisor:
         return entry
 
     async def _bring_up_in_step(self, live: Live, start: bool) -> None:
-        with self.record.in_step():
-            await self._bring_up(live, start)
+        try:
+            async with self.record.in_step():
+                await self._bring_up(live, start)
+        except RecordUnavailable:
+            self._ledger.close(live)
+            raise
 
     async def _bring_up(self, live: Live, start: bool) -> None:
         """Record a new process, and launch it.
@@ -302,11 +312,12 @@ class Supervisor:
         environment = live.process.environment
         before = itertools.chain(self._waiting, self._arriving)
         is_behind = any(other.process.environment == environment for other in before)
-        return not is_behind and self._has_room() and self.engine.is_ready(environment)
+        return not is_behind and self.engine.is_ready(environment) and self._room() > 0
 
-    def _has_room(self) -> bool:
+    def _room(self) -> int:
+        """How many more may be alive. Counts them all."""
         most = self.settings.max_processes
-        return most == 0 or self.alive_count() < most
+        return most - self.alive_count() if most else sys.maxsize
 
     def _keep_place(self, live: Live) -> None:
         """Keep a place in the queue for a process that has yet to be recorded. Raises Unavailable, and lets go of the
@@ -321,15 +332,27 @@ class Supervisor:
 
     def _enqueue(self, live: Live) -> None:
         self._arriving.discard(live)
-        self._waiting.append(live)
-        self._background.spawn(self._start_when_ready(live))
+        self._waiting[live] = None
+        environment = live.process.environment
+        is_first = environment not in self._launcherless
+        self._launcherless.setdefault(environment, deque()).append((live, asyncio.get_running_loop().time()))
+        if is_first:
+            self._background.spawn(self._start_when_ready(environment))
 
-    async def _start_when_ready(self, live: Live) -> None:
+    async def _start_when_ready(self, environment: str) -> None:
+        """Wait for the launcher of an environment, for all who need it; each fails for whom it comes too late."""
+        launcherless = self._launcherless[environment]
         try:
-            await self.engine.wait_ready(live.process.environment)
-        except NotStarted as error:
-            await self._fail(live, str(error))
-            return
+            while launcherless:
+                live, since = launcherless[0]
+                try:
+                    await self.engine.wait_ready(environment, since)
+                    break
+                except NotStarted as error:
+                    launcherless.popleft()
+                    self._background.spawn(self._fail(live, str(error)))
+        finally:
+            del self._launcherless[environment]
         self._start_waiting()
 
     def _on_over(self) -> None:
@@ -338,15 +361,20 @@ class Supervisor:
 
     def _start_waiting(self) -> None:
         """Start queued processes in their order while there is room, passing over those whose launcher is not ready."""
+        if self.stopping or not self._waiting:
+            return
+        room = self._room()
+        ready = {name for name in self.engine.environments if self.engine.is_ready(name)}
         for live in list(self._waiting):
-            if self.stopping or not self._has_room():
+            if room <= 0:
                 return
             if live.process.state is State.QUEUED:
-                if not self.engine.is_ready(live.process.environment):
+                if live.process.environment not in ready:
                     continue
                 self._ledger.apply(live, Event("starting", _now(), lifecycle.SERVICE))
                 self._begin_launch(live)
-            self._waiting.remove(live)
+                room -= 1
+            del self._waiting[live]
 
     def _begin_launch(self, live: Live) -> None:
         live.is_launching = True  # before anything else can run and take it for forgotten
@@ -389,16 +417,7 @@ class Supervisor:
 
     async def start_process(self, process_id: str, actor: str) -> Process:
         """Start a process that was only created. Raises NotFound, Conflict (409) unless it is created."""
-        process = await self.get(process_id)
-        if process.state is not State.CREATED:
-            raise Conflict(f"{process.name} can't be started: it is {process.state}.")
-        if self.stopping:
-            raise Unavailable("The service is ending; it takes no launches.")
-        if process_id in self._deleting:
-            raise NotFound(f"There is no process {process_id!r} any more.")
-        live = self._ledger.open(process)
-        if live.process.state is not State.CREATED:
-            raise Conflict(f"{process.name} can't be started: it is {live.process.state}.")
+        live = await self._to_be_started(process_id)
         if not self._may_start(live):
             self._keep_place(live)
         self._ledger.apply(live, Event("queued", _now(), actor))
@@ -406,6 +425,26 @@ class Supervisor:
         self.metrics.launches.inc()
         await self._until_started(live)
         return live.saved
+
+    async def _to_be_started(self, process_id: str) -> Live:
+        # Between reading it and taking it up it must not be deleted: one of two who want different things is refused.
+        if process_id in self._deleting:
+            raise NotFound(f"There is no process {process_id!r} any more.")
+        if process_id in self._starting:
+            raise Conflict(f"The process {process_id} is being started already.")
+        self._starting.add(process_id)
+        try:
+            process = await self.get(process_id)
+        finally:
+            self._starting.discard(process_id)
+        if process.state is not State.CREATED:
+            raise Conflict(f"{process.name} can't be started: it is {process.state}.")
+        if self.stopping:
+            raise Unavailable("The service is ending; it takes no launches.")
+        live = self._ledger.open(process)
+        if live.process.state is not State.CREATED:
+            raise Conflict(f"{process.name} can't be started: it is {live.process.state}.")
+        return live
 
     async def _until_started(self, live: Live) -> bool:
         """Wait until it runs, or can't be started, or some seconds have passed; whether it was in time."""
@@ -549,13 +588,16 @@ class Supervisor:
         live = self._ledger.lives.get(process_id)
         if process.state in ACTIVE or (live is not None and not live.saved.is_over):
             raise Conflict(f"{process.name} can't be deleted: it is {process.state}.")
+        if process_id in self._starting or process_id in self._deleting:
+            what = "started" if process_id in self._starting else "deleted"
+            raise Conflict(f"{process.name} can't be deleted: it is being {what}.")
+        self._deleting.add(process_id)  # before anything else can run and start it
         # Shielded: a client that hangs up must not leave half a process.
         await asyncio.shield(self._background.task(self._delete(process_id)))
 
     async def _delete(self, process_id: str) -> None:
-        self._deleting.add(process_id)
         try:
-            with self.record.in_step():
+            async with self.record.in_step():
                 await deletion.delete(self.store, self.engine.folders, process_id)
                 self._ledger.lives.pop(process_id, None)
         finally:
@@ -790,7 +832,7 @@ class Supervisor:
         """The keeper of a process that is over has gone. It was killed, perhaps, while it ended what was left."""
         process = self._sweeping.pop(process_id, None)
         if process is not None and not self.stopping:
-            self._background.spawn(self._end_remains(process))
+            self._background.spawn(self._until_done(partial(self._end_remains, process)))
 
     async def _end_orphans(self) -> None:
         """End what lives of processes that are over, and whose keepers were killed while no service was there."""
@@ -798,6 +840,17 @@ class Supervisor:
             process = await asyncio.to_thread(self.store.get, process_id)
             if process is not None and process.is_over:
                 await self._end_remains(process)
+
+    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Try until it can be done: out of descriptors, or with the record away, nobody can tell what lives."""
+        while True:
+            try:
+                await work()
+            except (OSError, AppError) as error:
+                logger.warning("what killed keepers left can't be looked for (it will be tried again): %s", error)
+                await asyncio.sleep(RECONCILE_EVERY)
+            else:
+                return
 
     async def _end_remains(self, process: Process) -> None:
         if process.spec.get("leftovers") == "keep":

@@ -56,6 +56,7 @@ def test_prune_by_api_and_by_command(tmp_path: Path) -> None:
 
         refused = prune(service, 422)
         assert "Nothing was removed" in refused["detail"]
+        assert [error["field"] for error in refused["errors"]] == ["older_than_days", "keep_per_target", "keep_bytes"]
         assert prune(service, 422, keep_per_target=0)["errors"][0]["field"] == "keep_per_target"
         assert prune(service, 422, older_than_days=-1)["errors"][0]["field"] == "older_than_days"
         assert numbers(service) == [1, 2, 3, 4, 5, 6, 7]

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import tarfile
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from app import backup
+from app.settings import Settings
 from procdeck import posix
 from tests.faults.invariants import every, hold
 from tests.service import COMMAND, HOSTILE, JSON, Service
@@ -87,7 +90,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("procdeck.db*")}
 
 
-def test_a_backup_of_all_that_runs_is_whole_and_its_copy_leaves_the_original_alone(tmp_path: Path) -> None:
+def test_f78_a_backup_of_all_that_runs_is_whole_and_its_copy_leaves_the_original_alone(tmp_path: Path) -> None:
     service = Service(tmp_path / "original", [HOSTILE])
     service.folder.mkdir()
     truth = tmp_path / "truth"
@@ -134,7 +137,7 @@ def test_a_backup_of_all_that_runs_is_whole_and_its_copy_leaves_the_original_alo
         service.close()
 
 
-def test_a_backup_after_a_crash_writes_nothing_into_the_data_folder(tmp_path: Path) -> None:
+def test_f78_a_backup_after_a_crash_writes_nothing_into_the_data_folder(tmp_path: Path) -> None:
     """Also without the record, which is then made anew from the run folders, and without the logs."""
     service = Service(tmp_path / "original", [HOSTILE])
     service.folder.mkdir()
@@ -172,7 +175,7 @@ def test_a_backup_after_a_crash_writes_nothing_into_the_data_folder(tmp_path: Pa
         service.close()
 
 
-def test_what_a_backup_refuses(tmp_path: Path) -> None:
+def test_f78_what_a_backup_refuses(tmp_path: Path) -> None:
     service = Service(tmp_path / "original", [HOSTILE])
     service.folder.mkdir()
     file = tmp_path / "backup.tar"
@@ -204,7 +207,7 @@ def test_what_a_backup_refuses(tmp_path: Path) -> None:
         service.close()
 
 
-def test_a_record_elsewhere_is_said_not_to_be_in_the_backup(tmp_path: Path) -> None:
+def test_f78_a_record_elsewhere_is_said_not_to_be_in_the_backup(tmp_path: Path) -> None:
     service = Service(tmp_path, [HOSTILE])
     (service.data_dir / "runs").mkdir(parents=True)
     (tmp_path / "procdeck.toml").write_text('[server]\ndatabase_url = "postgresql://nobody@127.0.0.1:1/nothing"\n')
@@ -212,3 +215,15 @@ def test_a_record_elsewhere_is_said_not_to_be_in_the_backup(tmp_path: Path) -> N
     assert (done.returncode, "pg_dump" in done.stderr) == (0, True), done
     with tarfile.open(tmp_path / "backup.tar") as archive:
         assert archive.getnames() == ["runs"]
+
+
+def test_f78_what_a_killed_backup_has_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    settings, file = Settings(data_dir=tmp_path / "data"), tmp_path / "backup.tar"
+    (settings.data_dir / "runs").mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(settings.data_dir / "procdeck.db")) as record:
+        record.execute("CREATE TABLE t (x)")
+    for name in ("backup.tar.part", "backup.tar.part.db", "backup.tar.part.db-journal"):
+        (tmp_path / name).write_bytes(b"half")
+    summary, _ = backup.back_up(settings, file)
+    assert summary.has_record
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.tar", "data"]

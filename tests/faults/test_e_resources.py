@@ -447,3 +447,18 @@ def _may_protect() -> bool:
 
 def score_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def test_f70_a_path_longer_than_the_address_of_a_socket_is_no_hindrance(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+    service = Service(deep, [HOSTILE])
+    try:
+        living = service.start().launch("hostile:nap")
+        service.kill()
+        assert service.start().get(living)["pid"] == living["pid"]
+        assert service.post(living, "terminate")["id"] == living["id"]
+        assert service.join(living)["exitcode"] == -signal.SIGTERM
+        hold(service)
+    finally:
+        service.close()

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.cli import codes
 from tests.faults import inject, invariants
 from tests.service import COMMAND, HOSTILE, Service
 from tests.waiting import wait_until
@@ -314,8 +315,10 @@ def test_f74_rebuild_makes_it_again_on_request(service: Service) -> None:
     service.kill()
     (service.data_dir / "runs" / "strange").mkdir()
     (service.data_dir / "runs" / "strange" / "spec.json").write_text("{")
-    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == codes.PROBLEM, "what was not taken is not told"
     assert '"taken": 2' in made.stdout
+    assert '"postponed": {}' in made.stdout
     assert "strange" in made.stdout
     assert len(kept(service)) == 1
     service.start()

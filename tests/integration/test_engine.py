@@ -135,14 +135,6 @@ async def test_the_socket_and_the_folders_are_for_this_user_only(data_dir: Path)
     assert not (data_dir / "service.sock").exists()
 
 
-async def test_a_path_longer_than_an_address_is_no_hindrance(tmp_path: Path) -> None:
-    deep = tmp_path / ("d" * 100) / ("e" * 100)
-    deep.mkdir(parents=True)
-    async with running(deep) as (engine, listener):
-        await launched(engine, "one", "say")
-        await until(lambda: listener.told("one", "stopped"), "the end was not told")
-
-
 async def test_a_socket_that_a_killed_service_left_is_replaced(data_dir: Path) -> None:
     (data_dir / "service.sock").touch()
     async with running(data_dir) as (engine, listener):
@@ -193,9 +185,19 @@ async def test_refusing_and_keeping_exclude_each_other(data_dir: Path) -> None:
         assert engine.refuse("kept", "tester", "no", {}) is None
 
 
+async def test_a_refusal_that_can_t_be_written_keeps_nothing_open(data_dir: Path) -> None:
+    async with running(data_dir) as (engine, _):
+        engine.create(process_of("refused", "say"))
+        Path(engine.folder("refused"), run_folder.JOURNAL).mkdir()
+        before = sorted(Path("/proc/self/fd").iterdir())
+        with pytest.raises(IsADirectoryError):
+            engine.refuse("refused", "tester", "no", {"action": "stop"})
+        assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
 async def test_a_launcher_that_dies_meanwhile_is_followed_by_the_next(data_dir: Path) -> None:
     async with running(data_dir) as (engine, listener):
-        await engine.wait_ready("default")
+        await engine.wait_ready("default", asyncio.get_running_loop().time())
         launcher = engine.environments["default"].current
         assert launcher is not None
         process = process_of("one", "say")
@@ -213,7 +215,7 @@ async def test_without_a_launcher_nothing_is_started(data_dir: Path) -> None:
     async with running(data_dir, environments=broken, start_timeout=0.2, import_timeout=0.1) as (engine, _):
         assert engine.environments_not_ready() == ["default"]
         with pytest.raises(NotStarted, match="not ready within"):
-            await engine.wait_ready("default")
+            await engine.wait_ready("default", asyncio.get_running_loop().time())
         process = process_of("one", "say")
         engine.create(process)
         with pytest.raises(NotStarted, match="did not answer"):

@@ -1,16 +1,18 @@
 """Keepers with real children: the order of events, exit codes, output, the end of the tree, the service's absence."""
 
+import ctypes
 import os
 import signal
 import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from procdeck import log, posix, run_folder
+from procdeck import failpoints, keeper, log, posix, pristine, run_folder
 from tests.runtime import HOSTILE, Run, Runtime, is_alive, kill, wait_gone
 from tests.waiting import wait_until
 
@@ -97,6 +99,24 @@ def chatter():
 def report(count):
     for number in range(count):
         progress(number / count, str(number))
+
+def say_to_the_keeper(packet):
+    from procdeck import child
+    child._channel.send(packet.encode())
+
+def track():
+    from multiprocessing import resource_tracker
+    resource_tracker.ensure_running()
+    print("tracker", resource_tracker._resource_tracker._pid)
+    time.sleep(1000)
+
+def fill_a_large_pipe(gate, size):
+    import fcntl
+    fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)
+    print("ready")
+    while not Path(gate).exists():
+        time.sleep(0.005)
+    os.write(1, b"x" * size)
 
 def stubborn_family(path):
     """A descendant of its own session that ignores SIGTERM and goes on after the child's end."""
@@ -227,6 +247,54 @@ def test_a_core_dump_is_told(runtime: Runtime, tmp_path: Path) -> None:
     facts = ended(runtime.launch("hostile:become", "sh", "-c", "ulimit -c unlimited; kill -QUIT $$", cwd=str(tmp_path)))
     assert facts["exitcode"] == -signal.SIGQUIT
     assert facts["core_dumped"] == bool(list(tmp_path.glob("core*")))
+
+
+def test_the_exit_code_is_that_of_the_child_although_a_tracer_sees_its_end_first(runtime: Runtime) -> None:
+    run = runtime.launch("hostile:nap")
+    pid = run.pid
+    run.wait_for_hello()
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    assert ptrace(PTRACE_SEIZE, pid, None, None) == 0, os.strerror(ctypes.get_errno())
+    kill(pid)
+    wait_gone(pid)
+    run.send("signal", request=1, signal="SIGCONT", actor="tester", reason=None, tree=False)
+    run.wait_for_event("signalled")  # the keeper has met the end before, and can't say yet which
+    os.waitpid(pid, 0)
+    assert ended(run)["exitcode"] == -9
+
+
+PTRACE_SEIZE = 0x4206
+"""From linux/ptrace.h."""
+
+
+@pytest.fixture
+def armed(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """A runtime with the fail point that the test names, which fails once in all."""
+    (tmp_path / "hits").mkdir()
+    monkeypatch.setenv(failpoints.VARIABLE, f"{request.param}:error:1")
+    monkeypatch.setenv(failpoints.FOLDER, str(tmp_path / "hits"))
+    runtime = Runtime(tmp_path / "armed").start()
+    yield runtime
+    runtime.close()
+    assert (tmp_path / "hits" / request.param).exists()
+
+
+@pytest.mark.parametrize("armed", ["keeper.exit.seen", "keeper.exit.drained"], indirect=True)
+def test_what_a_fork_server_told_once_is_known_when_the_record_is_tried_again(armed: Runtime) -> None:
+    assert ended(armed.launch("say", "hello", 7, start_method="forkserver"))["exitcode"] == 7
+
+
+@pytest.mark.parametrize(
+    "armed", ["keeper.start.ordered", "keeper.start.recorded", "keeper.connect.before"], indirect=True
+)
+def test_a_step_of_the_beginning_that_failed_is_tried_again(armed: Runtime) -> None:
+    run = armed.launch("until_stopped")
+    run.wait_for_hello()
+    assert run.told("hello")[0]["last_entry"]["event"] == "started"
+    run.end("stop")
+    assert ended(run)["exitcode"] == 0
+    assert run.events == ["started", "asked", "stopped"]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGINT", "SIGHUP", "SIGALRM"])
@@ -368,6 +436,60 @@ def test_progress_in_masses_blocks_nobody(runtime: Runtime) -> None:
     assert ended(run)["exitcode"] == 0
 
 
+class Chatty:
+    """A channel that always has one more packet."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def recv(self, size: int) -> bytes:
+        self.taken += 1
+        assert self.taken < 10_000, "the keeper does nothing else any more"
+        return b'{"type": "progress", "fraction": 0.5, "message": ""}'
+
+
+def test_progress_without_end_keeps_the_keeper_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = keeper.Keeper.__new__(keeper.Keeper)
+    told: list[dict[str, Any]] = []
+    link, channel = SimpleNamespace(offer=told.append), Chatty()
+    busy.timers, busy.progress, busy.progress_told_at = {}, None, 0.0
+    monkeypatch.setattr(busy, "link", link, raising=False)
+    monkeypatch.setattr(busy, "channel", channel, raising=False)
+    busy._on_channel(0)
+    assert channel.taken == keeper.PACKETS_A_TURN
+    assert list(busy.timers) == ["progress"]  # told once for all of them
+    assert not told
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        pytest.param('{"type": "outcome", "result": NaN}', id="nan"),
+        pytest.param('{"type": "outcome", "error": 5}', id="no-error"),
+        pytest.param('{"type": "outcome", "error": {"type": 1, "message": 2, "traceback": 3}}', id="no-texts"),
+        pytest.param('{"type": "outcome", "result_omitted": 5}', id="no-reason"),
+        pytest.param('{"type": "outcome", "duration": "long", "leftovers": [1], "exitcode": "x"}', id="our-facts"),
+        pytest.param('{"type": "progress", "fraction": NaN, "message": ""}', id="nan-progress"),
+        pytest.param('{"type": "progress", "fraction": 0.5, "message": 7}', id="no-message"),
+        pytest.param('["type"]', id="no-object"),
+    ],
+)
+def test_what_a_target_writes_to_the_channel_can_t_spoil_the_exit_record(runtime: Runtime, packet: str) -> None:
+    run = runtime.launch("say_to_the_keeper", packet)
+    facts = ended(run)
+    assert run.events == ["started", "stopped"]
+    assert (facts["exitcode"], facts["leftovers"], type(facts["duration"])) == (0, 0, float)
+    assert not facts.keys() & {"result", "result_omitted", "error", "progress"}
+
+
+def test_a_return_value_that_others_could_not_read_is_left_out(runtime: Runtime) -> None:
+    value: Any = 0
+    for _ in range(101):
+        value = [value]
+    assert "more than 100 levels deep" in ended(runtime.launch("return_", value))["result_omitted"]
+    assert ended(runtime.launch("return_", value[0]))["result"] == value[0]
+
+
 # --- the child's surroundings ---------------------------------------------------------------------------------------
 
 
@@ -402,6 +524,15 @@ def test_a_child_inherits_none_of_the_keeper_s_descriptors_but_the_lock(runtime:
     kinds = sorted(name.partition(":")[0] for name in files.values() if not name.startswith("/"))
     # The side channel, and the pipes by which multiprocessing tells parent and child of each other's end.
     assert kinds == ["pipe", "pipe", "socket"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_that_can_t_be_what_was_asked_for_says_why(runtime: Runtime, method: str) -> None:
+    run = runtime.launch("hostile:say", env={"A\0B": "no name"}, start_method=method)
+    facts = ended(run)
+    assert facts["exitcode"] == 1
+    assert (facts["error"]["type"], facts["error"]["message"]) == ("ValueError", "embedded null byte")
+    assert "ValueError: embedded null byte" in run.text("stderr")
 
 
 def test_environment_and_folder_are_the_child_s_own(runtime: Runtime, tmp_path: Path) -> None:
@@ -495,6 +626,19 @@ def test_who_watches_is_told_how_far_the_log_is(runtime: Runtime) -> None:
     before, size = len(run.told("log")), len(run.text())
     run.wait(lambda: len(run.text()) > size + 20, "it does not go on")
     assert len(run.told("log")) <= before + 1
+
+
+def test_the_last_output_is_whole_however_large_the_pipe(runtime: Runtime, tmp_path: Path) -> None:
+    run = runtime.launch("fill_a_large_pipe", str(tmp_path / "gate"), 500_000)
+    run.wait_for_text("ready\n")
+    pid = run.pid
+    assert run.keeper_pid is not None
+    os.kill(run.keeper_pid, signal.SIGSTOP)
+    (tmp_path / "gate").touch()
+    wait_gone(pid)
+    os.kill(run.keeper_pid, signal.SIGCONT)
+    run.until_gone()
+    assert run.text() == "ready\n" + "x" * 500_000
 
 
 def test_the_log_keeps_to_its_budget(runtime: Runtime) -> None:
@@ -738,6 +882,103 @@ def test_a_fork_server_dies_with_its_keeper(lonely: Runtime) -> None:
     wait_gone(parent.parent)
 
 
+@pytest.mark.parametrize("leftovers", ["end", "keep"])
+def test_a_resource_tracker_ends_when_the_tree_was_killed(runtime: Runtime, leftovers: str) -> None:
+    run = runtime.launch("track", leftovers=leftovers)
+    run.wait_for_text("tracker ")
+    tracker = int(run.text().split()[1])
+    try:
+        run.end("kill")
+        run.until_gone()
+        wait_gone(tracker)
+    finally:
+        if is_alive(tracker):
+            kill(tracker)
+
+
+UNPRIVILEGED = """
+import ctypes, os, signal, time
+
+# Without CAP_KILL root is to a process of another user what a user is to that of a setuid program.
+libc = ctypes.CDLL(None)
+header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert libc.capget(header, sets) == 0
+for number in (0, 1):
+    sets[number] &= ~(1 << 5)
+assert libc.capset(header, sets) == 0
+
+def family():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for user in (65534, 0):
+        if os.fork() == 0:
+            os.setsid()
+            os.setuid(user)
+            print("is", os.getpid())
+            time.sleep(1000)
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="a process of another user takes root")
+def test_a_descendant_of_another_user_keeps_the_keeper_from_nothing(tmp_path: Path) -> None:
+    (tmp_path / "unprivileged.py").write_text(UNPRIVILEGED)
+    runtime = Runtime(tmp_path / "runtime", ["unprivileged"], [tmp_path]).start()
+    descendants: list[int] = []
+    try:
+        run = runtime.launch("family", grace=0.3)
+        run.wait(lambda: run.text().count("\n") == 2, "they are not there")
+        descendants += map(int, run.text().replace("is ", "").split())
+        stranger = next(pid for pid in descendants if Path(f"/proc/{pid}").stat().st_uid != 0)
+        run.end("stop")
+        run.until_gone()
+        assert run.facts["exitcode"] == -9
+        asked = [entry["data"].get("signal") for entry in run.journal if entry["event"] == "asked"]
+        assert asked == [None, "SIGTERM", "SIGKILL"]
+        assert [pid for pid in descendants if is_alive(pid)] == [stranger]
+        assert "1 that the child left behind belong to another user" in run.keeper_log
+    finally:
+        for pid in filter(is_alive, descendants):
+            kill(pid)
+        runtime.close()
+
+
+SCARCE = """
+import errno, os, time
+from procdeck import keeper
+
+look, looks = keeper.leftovers, []
+
+def leftovers(child):
+    looks.append(child)
+    if len(looks) == 1:
+        raise OSError(errno.ENFILE, "none is left")
+    return look(child)
+
+keeper.leftovers = leftovers
+
+def family():
+    if os.fork() == 0:
+        time.sleep(1000)
+    os._exit(3)
+"""
+
+
+def test_an_exit_is_recorded_and_swept_when_what_is_left_can_t_be_counted(tmp_path: Path) -> None:
+    (tmp_path / "scarce.py").write_text(SCARCE)
+    runtime = Runtime(tmp_path / "runtime", ["scarce"], [tmp_path]).start()
+    try:
+        run = runtime.launch("family")
+        facts = ended(run)
+        assert (facts["exitcode"], facts["leftovers"]) == (3, None)
+        assert run.keeper_pid is not None
+        left = posix.children(run.keeper_pid)
+        run.until_gone()
+        assert not any(map(is_alive, left))
+    finally:
+        runtime.close()
+
+
 # --- one keeper a process, and none after a forfeit -----------------------------------------------------------------
 
 
@@ -851,6 +1092,59 @@ def test_a_daemonic_process_ends_when_no_service_comes(lonely: Runtime) -> None:
     assert daemon.facts["exitcode"] == -15
     assert daemon.events == ["started", "asked", "stopped"]
     assert is_alive(other.pid)
+
+
+def test_a_daemonic_process_without_a_service_is_asked_to_end_once(tmp_path: Path) -> None:
+    runtime = Runtime(tmp_path / "alone", constants={"DAEMON_GRACE": 0.1, "RECONNECT_EVERY": 0.05}).start()
+    try:
+        run = runtime.launch("deaf", daemon=True, grace=1.0)
+        run.wait_for_text("deaf")
+        runtime.vanish()
+        run.until_gone()
+        assert [entry["data"].get("action") for entry in run.journal] == [None, "terminate", "escalate", None]
+    finally:
+        runtime.close()
+
+
+def test_a_folder_that_is_another_keeper_s_is_left_alone(lonely: Runtime) -> None:
+    run = lonely.launch("nap")
+    run.wait_for_hello()
+    run.wait(lambda: run.keeper_pid, "the keeper was not told")
+    theirs = lonely.folder / "theirs"
+    run_folder.create(str(theirs), run.spec)
+    (theirs / run_folder.JOURNAL).write_text("theirs\n")
+    lock_fd = run_folder.claim(str(theirs))
+    assert lock_fd is not None
+    try:
+        run.folder.rename(lonely.folder / "moved away")
+        theirs.rename(run.folder)
+        run.send("watch", on=True)  # it then samples at once, and looks after its folder
+        for request in (1, 2):
+            run.send("never heard of this", request=request)
+            run.wait(lambda count=request: len(run.told("refused")) == count, "not refused")  # type: ignore[misc]
+        assert (run.folder / run_folder.JOURNAL).read_text() == "theirs\n"
+        kill(run.keeper_pid)
+        run.wait(lambda: run.keeper_status is not None, "the keeper lives on")
+    finally:
+        os.close(lock_fd)
+
+
+def test_a_keeper_s_own_troubles_do_not_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(pristine.os, "write", lambda _, text: written.append(text))
+    monkeypatch.setattr(keeper, "_troubles", 0)
+    for _ in range(keeper.MAX_TROUBLES + 10):
+        keeper._log_trouble("once more")
+    assert len(written) == keeper.MAX_TROUBLES
+
+
+def test_nothing_is_owed_after_another_entry_took_what_was_owed_with_it(tmp_path: Path) -> None:
+    paying = keeper.Keeper.__new__(keeper.Keeper)
+    paying.timers = {}
+    paying.journal = run_folder.Journal(str(tmp_path))
+    paying._pay()
+    paying.journal.close()
+    assert not paying.timers
 
 
 def test_a_daemonic_process_lives_on_when_the_service_is_back_in_time(lonely: Runtime) -> None:

@@ -1,18 +1,25 @@
 """The launcher: imports that go wrong, what it tells, what it forks, and what outlives it."""
 
+import _socket
+import errno
+import itertools
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import procdeck
-from procdeck import posix
+from procdeck import birth, child, launcher, posix, pristine
+from procdeck.launcher import Launcher, Spare
 from procdeck.protocol import VERSION
 from tests.runtime import Runtime, is_alive, kill, wait_gone
 from tests.waiting import wait_until
@@ -296,6 +303,100 @@ def test_a_spare_keeper_that_was_killed_is_replaced(make: Make) -> None:
         assert runtime.launch("work").until_told_over()["result"] == 1
 
 
+class Forks:
+    """A launcher that forks nothing: its keepers are gone at once, as without a descriptor, until ``is_enough``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self.now, self.is_enough = 0, 1000.0, False
+        self.orders: list[socket.socket] = []
+        self.launcher = Launcher(socket.socket(), {})
+        monkeypatch.setattr(launcher, "monotonic", lambda: self.now)
+        monkeypatch.setattr(pristine.os, "waitpid", self.waitpid)
+        monkeypatch.setattr(self.launcher, "_fork", self.fork)
+        self.ended: list[int] = []
+
+    def fork(self) -> Spare:
+        self.count += 1
+        ours, theirs = socket.socketpair()
+        self.launcher.keepers[self.count] = None
+        if self.is_enough:
+            self.orders.append(theirs)
+        else:
+            theirs.close()
+            self.ended.append(self.count)
+        return Spare(self.count, ours)
+
+    def waitpid(self, *_: int) -> tuple[int, int]:
+        return (self.ended.pop(), 70 << 8) if self.ended else (0, 0)
+
+    def turn(self, seconds: float = 0.0) -> None:
+        """So much later, what the launcher does when it is woken by the end of a child."""
+        self.now += seconds
+        self.launcher._reap()
+        self.launcher._prepare_spare()
+
+    def close(self) -> None:
+        for end in self.orders:
+            end.close()
+        if self.launcher.spare is not None:
+            self.launcher.spare.orders.close()
+        self.launcher.link.close()
+
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Forks]:
+    forks = Forks(monkeypatch)
+    yield forks
+    forks.close()
+
+
+def test_spare_keepers_that_end_at_once_are_followed_less_and_less_often(forks: Forks) -> None:
+    for _ in range(100):
+        forks.turn()
+    assert forks.count == 1
+    waits = []
+    for _ in range(8):
+        left = forks.launcher._until_spare()
+        assert left is not None
+        waits.append(round(left / 1000))
+        forks.turn(left / 1000)
+        forks.turn()
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert forks.count == 9
+
+
+def test_a_launch_that_was_handed_over_brings_the_next_spare_keeper_at_once(forks: Forks) -> None:
+    forks.turn()
+    forks.turn()
+    forks.is_enough = True
+    assert forks.launcher._hand_over(b"launch") == 2
+    assert forks.orders[0].recv(10) == b"launch"
+    forks.turn()
+    assert forks.count == 3
+    assert forks.launcher._until_spare() is None
+
+
+def test_a_launch_whose_keepers_all_end_at_once_is_refused(forks: Forks) -> None:
+    with pytest.raises(RuntimeError, match="ended at once"):
+        forks.launcher._hand_over(b"launch")
+    assert forks.count == launcher.MAX_KEEPERS
+
+
+def test_a_launcher_that_may_not_fork_does_not_try_without_end(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To see whether its threads end before a fork it forks once: the end of that one wakes it."""
+
+    def refuse() -> Spare:
+        forks.count += 1
+        raise RuntimeError("the launcher has threads by now")
+
+    monkeypatch.setattr(forks.launcher, "_fork", refuse)
+    for _ in range(100):
+        forks.turn()
+    assert forks.count == 1
+    forks.turn(1.0)
+    assert forks.count == 2
+
+
 def test_a_spare_child_that_was_killed_is_replaced(make: Make) -> None:
     runtime = make({"jobs": GOOD})
     launcher = runtime.process.pid
@@ -304,6 +405,61 @@ def test_a_spare_child_that_was_killed_is_replaced(make: Make) -> None:
     kill(child)
     wait_gone(child)
     assert runtime.launch("work").until_told_over()["result"] == 1
+
+
+def test_a_spare_child_that_is_stopped_holds_up_no_keeper_that_has_no_use_for_it(make: Make) -> None:
+    """A launch too long to be told is one for a child forked anew."""
+    runtime = make({"jobs": GOOD})
+    wait_until(lambda: len(posix.descendants(runtime.process.pid)) == 2, 10, "no spare child")
+    child = posix.descendants(runtime.process.pid)[1]
+    os.kill(child, signal.SIGSTOP)
+    try:
+        assert runtime.launch("work", env={"BIG": "x" * 20_000}).until_told_over()["result"] == 1
+        assert not is_alive(child)
+    finally:
+        if is_alive(child):
+            kill(child)
+
+
+def failing_at(hit: int, call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call``, of which one fails."""
+    calls = itertools.count(1)
+
+    def counted(*args: Any) -> Any:
+        if next(calls) == hit:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return call(*args)
+
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "hit"),
+    [
+        *((pristine.os, "pipe", hit) for hit in (1, 2, 3, 4)),
+        *((pristine.os, "dup", hit) for hit in (1, 2)),
+        (_socket, "socketpair", 1),
+        (child, "fork_with_hooks", 1),
+    ],
+)
+def test_a_birth_that_fails_leaves_no_descriptor_behind(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str, hit: int
+) -> None:
+    before = own_descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, failing_at(hit, getattr(module, name)))
+        with pytest.raises(OSError, match="Too many open files"):
+            birth.bear([])
+    assert own_descriptors() == before
+
+
+def own_descriptors() -> dict[str, str]:
+    """What this process has open, by number; without the folder that is read for it."""
+    found = {}
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[fd.name] = str(fd.readlink())
+    return found
 
 
 def test_a_burst_of_launches(make: Make) -> None:

@@ -116,6 +116,10 @@ def test_a_lock_of_another_process_is_seen_and_goes_with_it(tmp_path: Path) -> N
         assert posix.lock(file.fileno())
 
 
+def test_a_lock_can_be_asked_about_where_nothing_can_be_written() -> None:
+    assert not posix.is_locked("/proc/sys/kernel/osrelease")  # not even root may open it for writing
+
+
 def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic links"):
@@ -134,6 +138,16 @@ def test_what_proc_says_of_a_process() -> None:
         assert found.rss_bytes > 0
         assert found.start_ticks > 0
     assert posix.stat(pid) is None
+
+
+def test_a_want_of_descriptors_is_not_taken_for_a_process_that_is_gone() -> None:
+    def work() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        for look in (posix.stat, posix.children, posix.descendants):
+            with pytest.raises(OSError, match="Too many open files"):
+                look(os.getppid())
+
+    in_a_child(work)
 
 
 def test_a_name_with_brackets_and_blanks_confuses_nobody(tmp_path: Path) -> None:

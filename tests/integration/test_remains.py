@@ -1,6 +1,7 @@
 """Ending what is left of a process whose keeper was killed, and nobody else."""
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.supervisor.remains import Marks, end_remains
+from app.supervisor.remains import Census, Marks, end_remains
 from procdeck import posix, run_folder
 from tests.fakes import SPEC
 from tests.runtime import is_alive
@@ -57,6 +58,24 @@ def marks(folder: Path, session: int | None = None) -> Marks:
 
 def test_nothing_is_left_of_nothing(folder: Path) -> None:
     assert end_remains(marks(folder)) == 0
+
+
+def test_a_want_of_descriptors_does_not_mean_that_nothing_is_left(folder: Path, stack: ExitStack) -> None:
+    file = stack.enter_context((folder / run_folder.LOCK).open())
+    pid = start(stack, fds=(file.fileno(),))
+    sought = marks(folder)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            sought.are_on(pid)
+        with pytest.raises(OSError, match="Too many open files"):
+            end_remains(sought)
+        with pytest.raises(OSError, match="Too many open files"):
+            Census.take(folder.parent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert is_alive(pid)
 
 
 def test_who_holds_the_lock_file_open_is_of_the_tree(folder: Path, stack: ExitStack) -> None:

@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,15 +15,16 @@ import pytest
 from sqlalchemy import Connection
 
 from app.db.store import Store, delete_process, insert_process
-from app.errors import Conflict
+from app.errors import Conflict, RecordUnavailable
+from app.health.troubles import Troubles
 from app.lifecycle import created
 from app.metrics import Metrics
 from app.retention import Limits, OldestSegments
-from app.supervisor import deletion
-from app.supervisor.disk import RunFolders
+from app.supervisor import deletion, log_budget, retention, wall_clock
+from app.supervisor.folders import RunFolders
 from app.supervisor.ledger import Live
 from app.supervisor.log_budget import LogBudget
-from app.supervisor.retention import Retention
+from app.supervisor.retention import Pruned, Retention
 from procdeck import log, run_folder
 from procdeck.states import Outcome, State
 from tests.fakes import SPEC, a_process
@@ -53,11 +55,17 @@ class Deck:
         self.store = store
         self.runs = runs
         self.folders = RunFolders(runs)
-        self.retention = Retention(store, self.folders, self.delete)
+        self.troubles = Troubles()
+        self.retention = Retention(store, self.folders, self.delete, self.troubles)
         self.busy: set[str] = set()
+        self.failing = False
+        self.asked: list[str] = []
         self.most_at_once = self._at_once = 0
 
     async def delete(self, process_id: str) -> None:
+        self.asked.append(process_id)
+        if self.failing:
+            raise RecordUnavailable("its disk is full")
         if process_id in self.busy:
             raise Conflict("it is alive")
         self._at_once += 1
@@ -179,6 +187,174 @@ async def test_a_folder_that_is_gone_takes_nothing(deck: Deck) -> None:
     assert found.disk_bytes == 0
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOENT])
+async def test_what_cannot_be_looked_at_is_not_measured_yet(
+    deck: Deck, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    process_id = await deck.add(1, size=10_000)
+
+    def fail(path: str) -> bool:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "is_kept", fail)
+        assert await deck.retention.measure() == 1
+    assert await deck.retention.measure() == 0
+    found = deck.store.get(process_id)
+    assert found is not None
+    assert (found.disk_bytes or 0) > 10_000
+
+
+async def test_who_only_asks_waits_for_nobody_who_removes(deck: Deck) -> None:
+    await deck.add(1, days=5)
+    async with asyncio.timeout(10), deck.retention._one_at_a_time:
+        assert (await deck.retention.prune(Limits(days=1), dry_run=True)).count == 1
+    assert deck.left() == [1]
+
+
+async def test_a_record_that_cannot_be_written_ends_the_pass(deck: Deck) -> None:
+    for number in range(1, 101):
+        await deck.add(number, days=5)
+    deck.failing = True
+    with pytest.raises(RecordUnavailable):
+        await deck.retention.prune(Limits(days=1))
+    assert len(deck.asked) <= retention.BATCH
+    assert len(deck.left()) == 100
+
+
+async def test_nothing_ends_the_passes(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of retention, nor of the budget of logs, whatever one of them meets."""
+    monkeypatch.setattr(retention, "PASS_EVERY", 0.01)
+    monkeypatch.setattr(log_budget, "LOOK_EVERY", 0.01)
+    await deck.add(1, days=5)
+    done = asyncio.Event()
+    fails = iter([True, False])
+
+    def believe(*_: object) -> None:
+        if next(fails, False):
+            raise ZeroDivisionError
+
+    counts: list[int] = []
+
+    async def look() -> None:
+        counts.append(1)
+        if len(counts) < 3:
+            raise ZeroDivisionError
+        done.set()
+
+    budget = LogBudget(1, deck.folders, deck.store, {}, Metrics())
+    monkeypatch.setattr(budget, "_look", look)
+    monkeypatch.setattr(deck.retention, "_doubt", believe)
+    removed: asyncio.Queue[Pruned] = asyncio.Queue()
+    works = [
+        asyncio.create_task(deck.retention.run(Limits(days=1), removed.put_nowait)),
+        asyncio.create_task(budget.run()),
+    ]
+    try:
+        async with asyncio.timeout(10):
+            assert (await removed.get()).count == 1
+            await done.wait()
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+
+
+# --- the clock ---------------------------------------------------------------------------------------------------
+
+DAY = 86400.0
+
+
+class Clocks:
+    """The clock on the wall, as it is and some seconds ahead, and the one that nobody can set."""
+
+    CLOCK_BOOTTIME = 7
+
+    def __init__(self) -> None:
+        self.wall, self.boot = time.time(), 1000.0
+
+    def time(self) -> float:
+        return self.wall
+
+    def clock_gettime(self, clock: int) -> float:
+        assert clock == self.CLOCK_BOOTTIME
+        return self.boot
+
+    def go_on(self, seconds: float) -> None:
+        """Time passes."""
+        self.wall += seconds
+        self.boot += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the clock."""
+        self.wall += seconds
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    found = Clocks()
+    monkeypatch.setattr(wall_clock, "time", found)
+    return found
+
+
+async def a_pass(deck: Deck, limits: Limits) -> int:
+    """How many a pass of the background removes."""
+    pruned = Pruned()
+    await deck.retention._pass(limits, lambda found: pruned.add(found.shown))
+    return pruned.count
+
+
+async def test_f86_a_clock_that_jumps_ahead_takes_no_history_with_it(clocks: Clocks, deck: Deck) -> None:
+    for number, days in ((1, 40), (2, 20), (3, 2), (4, 0.01)):
+        await deck.add(number, days)
+    limits = Limits(days=30)
+    assert await a_pass(deck, limits) == 1, "a clock that is right"
+    clocks.jump(1000 * DAY)
+    assert await a_pass(deck, limits) == 0
+    (trouble,) = deck.troubles.present()
+    assert trouble.sentence == (
+        "The clock of this machine jumped by +1000.0 days: finished processes are not removed for their age before it "
+        "has gone evenly for 24 h."
+    )
+    # What ends meanwhile says nothing for the clock: it is stamped with the same.
+    await deck.add(5, days=-999.99)
+    clocks.go_on(300)
+    assert await a_pass(deck, limits) == 0
+    # The other limits hold all the time.
+    assert await a_pass(deck, Limits(days=30, per_target=3)) == 1
+    clocks.jump(-1000 * DAY)
+    assert await a_pass(deck, limits) == 0
+    assert deck.troubles.present() == [], "nothing is too old now"
+    assert deck.left() == [3, 4, 5]
+
+
+async def test_f86_a_clock_that_was_set_right_is_believed_after_a_day(clocks: Clocks, deck: Deck) -> None:
+    await deck.add(1, days=1)
+    limits = Limits(days=30)
+    assert await a_pass(deck, limits) == 0
+    clocks.jump(1000 * DAY)
+    assert await a_pass(deck, limits) == 0
+    clocks.go_on(DAY - 300)
+    assert await a_pass(deck, limits) == 0
+    clocks.go_on(600)
+    assert await a_pass(deck, limits) == 1
+    assert deck.troubles.present() == []
+
+
+async def test_f86_at_a_start_the_clock_has_to_fit_what_is_known(clocks: Clocks, deck: Deck) -> None:
+    await deck.add(1, days=40)
+    await deck.add(2, days=2)
+    clocks.jump(1000 * DAY)
+    await deck.add(3, days=-1000)  # it ended just now, under the same clock
+    limits = Limits(days=30)
+    assert await a_pass(deck, limits) == 0
+    assert [trouble.key for trouble in deck.troubles.present()] == ["clock"]
+    assert deck.left() == [1, 2, 3]
+    clocks.go_on(DAY)
+    assert await a_pass(deck, limits) == 2
+    assert deck.left() == [3]
+
+
 async def test_a_deletion_that_was_cut_off_is_finished(deck: Deck) -> None:
     process_id = await deck.add(1, size=10)
     deck.folders.hide(process_id)
@@ -246,7 +422,7 @@ async def test_the_oldest_logs_go_and_the_rest_stays(deck: Deck) -> None:
     assert extents == {"0193-0001": (0, 2000), "0193-0002": (2000, 2000), "0193-0003": (1000, 2000)}
     starts = {number: deck.store.get(f"0193-{number:04}") for number in (1, 2, 3)}
     assert {number: found.log_start for number, found in starts.items() if found} == {1: 0, 2: 2000, 3: 1000}
-    assert b"procdeck_log_trimmed_bytes_total 3000.0" in metrics.render({}, {}, 0)
+    assert b"procdeck_log_trimmed_bytes_total 3000.0" in metrics.render(({}, {}), 0)
 
 
 async def test_logs_that_grow_are_noticed_by_what_their_keepers_tell(deck: Deck) -> None:
@@ -261,4 +437,4 @@ async def test_logs_that_grow_are_noticed_by_what_their_keepers_tell(deck: Deck)
     budget.heard(process_id)
     await budget._look()
     assert (live.saved.log_start, live.process.log_start) == (5000, 5000)
-    assert b"procdeck_log_trimmed_bytes_total 5000.0" in metrics.render({}, {}, 0)
+    assert b"procdeck_log_trimmed_bytes_total 5000.0" in metrics.render(({}, {}), 0)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -429,7 +429,8 @@ async def test_sessions(store: Store) -> None:
     sessions: SessionStore = Sessions(store, Session)
     early, late = (Session(name, "operator", NOW, NOW + timedelta(hours=h)) for name, h in (("a", 1), ("b", 9)))
     await sessions.create(early)
-    await sessions.create(late)
+    await sessions.create(replace(late, last_seen_at=NOW))
+    await sessions.create(late)  # as after the record was made again
     assert await sessions.get("a") == early
     assert await sessions.get("c") is None
     await sessions.purge(NOW, NOW + timedelta(hours=2))
@@ -556,6 +557,31 @@ async def test_closing_finishes_what_was_given(url: str) -> None:
     with pytest.raises(WriterClosed):
         await store.writer.run(failing)
     store.close()
+
+
+async def test_no_job_is_given_behind_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close that comes in between the look whether it is open and the giving of a job."""
+    given = store.writer._queue.put
+    closer = threading.Thread(target=store.writer.close)
+    ended = threading.Event()
+
+    class Queue:
+        get, empty = store.writer._queue.get, store.writer._queue.empty
+
+        @staticmethod
+        def put(work: Any) -> None:
+            if work is None:
+                given(None)
+                ended.set()
+            else:
+                closer.start()
+                ended.wait(0.2)  # as long as it may take one that does not wait for us
+                given(work)
+
+    monkeypatch.setattr(store.writer, "_queue", Queue)
+    async with asyncio.timeout(10):
+        assert await store.writer.run(partial(count_up, name="process")) == 1
+    closer.join()
 
 
 async def test_the_loop_may_be_gone(store: Store) -> None:

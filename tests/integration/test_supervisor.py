@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from app.db.store import Filter, Store
 from app.db.writer import Job
 from app.errors import Conflict, Invalid, NotFound, Unavailable
+from app.health.troubles import Troubles
 from app.lifecycle import Process
 from app.metrics import Metrics
 from app.settings import CommandSettings, EnvironmentSettings, OnExit, Settings
@@ -25,12 +26,12 @@ from app.supervisor import broadcaster as broadcasting
 from app.supervisor import ledger
 from app.supervisor import supervisor as supervising
 from app.supervisor.broadcaster import Reset
+from app.supervisor.engine import LocalEngine
 from app.supervisor.evidence import Evidence
 from app.supervisor.launchers import configs
 from app.supervisor.launches import Launch
 from app.supervisor.remains import Marks, end_remains
 from app.supervisor.supervisor import BURIALS_AT_ONCE, Supervisor
-from app.troubles import Troubles
 from procdeck import run_folder
 from procdeck.states import Outcome, State
 from tests.fakes import FakeKeeper
@@ -358,6 +359,83 @@ async def test_deleting_takes_record_and_folder(run: Run) -> None:
         assert (await launch(supervisor, "say")).number == 2
 
 
+async def test_one_of_starting_and_deleting_at_the_same_time_is_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run() as supervisor:
+        process = await launch(supervisor, "say", start=False)
+        reading = list[str]()
+        is_read = asyncio.Event()
+
+        async def get(process_id: str) -> Process:
+            reading.append(process_id)
+            await is_read.wait()  # so that one goes on right behind the other
+            return process
+
+        with monkeypatch.context() as patch:
+            patch.setattr(supervisor, "get", get)
+            works = (supervisor.delete(process.id), supervisor.start_process(process.id, ACTOR))
+            ends = asyncio.gather(*works, return_exceptions=True)
+            await until(lambda: len(reading) == 2, "not both are read")
+            is_read.set()
+            deleted, started = await ends
+        assert isinstance(deleted, Conflict) != isinstance(started, NotFound), (deleted, started)
+        if isinstance(deleted, Conflict):
+            assert (await joined(supervisor, process)).exitcode == 0
+        assert supervisor.store.damage() is None
+
+
+async def test_one_that_is_deleted_while_its_start_reads_it_is_not_started(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run() as supervisor:
+        process = await launch(supervisor, "say", start=False)
+        read, go = threading.Event(), threading.Event()
+        get = supervisor.store.get
+
+        def slowly(process_id: str) -> Process | None:
+            found = get(process_id)
+            if not read.is_set():
+                read.set()
+                go.wait(SECONDS)
+            return found
+
+        monkeypatch.setattr(supervisor.store, "get", slowly)
+        starting = asyncio.create_task(supervisor.start_process(process.id, ACTOR))
+        await until(read.is_set, "it is not read")
+        try:
+            with pytest.raises(Conflict, match="being started"):
+                await supervisor.delete(process.id)
+        finally:
+            go.set()
+        await starting
+        assert (await joined(supervisor, process)).exitcode == 0
+        assert supervisor.store.damage() is None
+
+
+async def test_what_ended_while_the_record_was_read_is_not_taken_up_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run() as supervisor:
+        over = await joined(supervisor, await launch(supervisor, "say"))
+        before = replace(over, state=State.RUNNING, outcome=None, exitcode=None, stopped_at=None)
+        monkeypatch.setattr(supervisor.store, "active", lambda: [before])
+        await supervisor._go_on()
+        assert over.id not in supervisor._ledger.lives
+        assert await supervisor.get(over.id) == over
+
+
+async def test_a_launch_while_the_record_is_made_again_leaves_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run() as supervisor:
+        monkeypatch.setattr(supervisor.record, "_is_renewing", True)
+        with pytest.raises(Unavailable, match="made again"):
+            await launch(supervisor, "say")
+        assert supervisor._ledger.lives == {}
+        assert list(supervisor.engine.runs.iterdir()) == []
+
+
 async def test_launching_again_gives_a_new_process_of_the_same_spec(run: Run) -> None:
     async with run() as supervisor:
         first = await joined(supervisor, await launch(supervisor, "say", "hi", 3, labels={"a": "b"}, env={"X": "1"}))
@@ -417,6 +495,41 @@ async def test_a_full_queue_takes_nobody_until_somebody_leaves_it(run: Run) -> N
                     await asyncio.sleep(0.005)
                 await supervisor.end(process.id, "kill", ACTOR)
         assert supervisor.queued_count() == 0
+
+
+async def test_a_long_queue_costs_one_count_and_one_who_waits_for_the_launcher(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\ntime.sleep(0.3)\ndef nap():\n    time.sleep(1000)\n")
+    counts: list[str] = []
+    waits: list[str] = []
+    count, wait_ready = Supervisor.alive_count, LocalEngine.wait_ready
+
+    def counted(self: Supervisor) -> int:
+        counts.append("")
+        return count(self)
+
+    async def waited(self: LocalEngine, environment: str, *more: Any) -> None:
+        waits.append(environment)
+        await wait_ready(self, environment, *more)
+
+    monkeypatch.setattr(Supervisor, "alive_count", counted)
+    monkeypatch.setattr(LocalEngine, "wait_ready", waited)
+    async with run(targets=(str(slow),), max_processes=3, start_timeout=0.5) as supervisor:
+        [launcher] = [env.current for env in supervisor.engine.environments.values()]
+        assert launcher is not None
+        kill(launcher.pid)
+        await until(supervisor.engine.environments_not_ready, "its end was not seen")
+        queued = await asyncio.gather(*(supervisor.create(Launch("slow:nap"), ACTOR) for _ in range(20)))
+        await until(lambda: supervisor.queued_count() == 17, "three do not start")
+        assert waits == ["default"]
+        alive = [process.id for process, _ in sorted(queued, key=lambda item: item[0].number)][:3]
+        assert {live.id for live in supervisor.store.active() if live.state is not State.QUEUED} <= set(alive)
+        counts.clear()
+        await supervisor.end(alive[0], "kill", ACTOR)
+        await until(lambda: supervisor.queued_count() == 16, "the next does not start")
+        assert len(counts) < 5
 
 
 async def test_launches_wait_for_their_launcher(run: Run, tmp_path: Path) -> None:

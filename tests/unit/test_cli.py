@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app import server
-from app.cli import codes, command, make_app
+from app.cli import codes, make_app
 from app.cli.client import Event, Service, parse_events
 from app.cli.command import Cli
 from app.cli.failure import Failure, Refused, Unreachable
 from app.cli.logs import Record, Writer, parse_record
 from app.cli.names import find, of_part, only
-from app.cli.output import clean, seconds, size, table
+from app.cli.output import clean, seconds, table
 from app.cli.processes import signal_name
 from app.settings import settings_table
 from procdeck import posix
@@ -216,16 +215,9 @@ def test_on_a_terminal_one_column_gives_way(
     assert lines[1:] == ["  1  Process-1  f(xxxxxxxxxxx…", "200  Zoe        g()"]
 
 
-def test_durations_and_sizes_read_well() -> None:
+def test_durations_read_well() -> None:
     shown = [seconds(value) for value in (None, 0, 0.523, 12, 59.7, 185, 7800, 360_000)]
     assert shown == ["", "0.00s", "0.52s", "12s", "1m00s", "3m05s", "2h10m", "4d04h"]
-    assert [size(value) for value in (None, 0, 1536, 3 * 2**20, 5 * 2**40)] == [
-        "",
-        "0 B",
-        "1.5 KiB",
-        "3.0 MiB",
-        "5120.0 GiB",
-    ]
 
 
 # --- finding the service -----------------------------------------------------------------------------------------
@@ -239,7 +231,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     (folder / "token").write_text("pd_secret\n")
     (folder / "service.json").write_text('{"url": "http://127.0.0.1:8123", "pid": 1}')
     code = (
-        "import sys; from pathlib import Path; from app.server import lock_data_folder;"
+        "import sys; from pathlib import Path; from app.data_folder import lock_data_folder;"
         "lock_data_folder(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -249,10 +241,6 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
         holder.stdout.readline()
         yield folder
         holder.communicate()
-
-
-def test_the_names_of_files_are_the_service_s() -> None:
-    assert (command.LOCK, command.ADDRESS) == (server.LOCK, server.ADDRESS)
 
 
 def test_the_local_service_is_found_with_its_token(data_dir: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app import doctor, judgements
-from app.doctor import Folder, Level
-from app.host import UNLIMITED, Descriptors, Disk, Kernel, Limits, Memory
+from app.health import doctor, judgements
+from app.health.doctor import Folder, Level
+from app.health.host import UNLIMITED, Descriptors, Disk, Kernel, Limits, Memory
 from app.settings import Settings
 
 GIB = 2**30
@@ -81,7 +81,7 @@ def test_how_full_a_disk_may_be(free: int, size: int, full: bool) -> None:
 def test_a_small_disk_is_full_with_200_mebibytes() -> None:
     said = judgements.disk_is_full(Disk(199 * MIB, GIB, 0, 0))
     assert said is not None
-    assert "199 MiB of 1.0 GiB" in said
+    assert "199.0 MiB of 1.0 GiB" in said
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app import file_systems
-from app.file_systems import NETWORK, network_name, refuse_network
+from app.health import file_systems
+from app.health.file_systems import NETWORK, network_name, refuse_network
 from app.startup_errors import DataFolderUnusable
 
 

@@ -50,12 +50,20 @@ def test_entries_are_numbered_and_come_back(folder: str, journal: Journal) -> No
     assert read_journal(folder) == ([first, second], None)
 
 
-def test_a_journal_has_no_longest_length(folder: str, journal: Journal) -> None:
-    for _ in range(18):
-        last = journal.append("asked", "tester", "x" * (1 << 20), {"action": "stop"})
-    entries = read_journal(folder).entries
-    assert len(entries) == 18
-    assert entries[-1] == last
+def test_an_end_is_readable_however_much_was_asked_before(folder: str, journal: Journal) -> None:
+    """Signals and requests may come without end: they are left out one day, which the last one written says."""
+    told = [journal.append("signalled", "tester", "x" * 250_000, {"signal": "SIGHUP"}) for _ in range(300)]
+    told += [journal.append("asked", "tester", "x" * 250_000, {"action": "stop"}) for _ in range(300)]
+    told.append(journal.append("stopped", "keeper", None, {"exitcode": 0}))
+    assert [entry["seq"] for entry in told] == list(range(1, 602))
+    entries, damage = read_journal(folder)
+    assert damage is None
+    assert path_of(folder).stat().st_size < run_folder.MAX_JOURNAL_BYTES / 10
+    assert entries[-1] == told[-1]
+    for event in ("signalled", "asked"):
+        kept = [entry for entry in entries if entry["event"] == event]
+        assert kept == [entry for entry in told if entry["event"] == event][: len(kept)]
+        assert ["left_out" in entry["data"] for entry in kept] == [False] * (len(kept) - 1) + [True]
 
 
 def test_there_may_be_none(folder: str) -> None:
@@ -223,6 +231,41 @@ def test_what_a_sync_failed_for_is_written_anew_into_another_file(
     assert os.listdir(folder) == [run_folder.JOURNAL]
 
 
+def test_a_disk_that_gives_nothing_back_is_not_asked_for_what_was_written(
+    folder: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = journal.append("started", "launcher", None, {"pid": 42})
+
+    def no_read(*_: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", no_read)
+        patch.setattr(os, "read", no_read)
+        path_of(folder).unlink()
+        last = journal.append("stopped", "keeper", None, {"exitcode": 0})
+    assert read_journal(folder) == ([first, last], None)
+
+
+def test_a_close_that_reports_an_error_costs_no_entry(
+    folder: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = journal.append("started", "launcher", None, {"pid": 42})
+    path_of(folder).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", closing_with_an_error)
+        second = journal.append("asked", "Bob", None, {"action": "stop"})
+    last = journal.append("stopped", "keeper", None, {"exitcode": 0})
+    assert read_journal(folder) == ([first, second, last], None)
+
+
+def closing_with_an_error(fd: int, close: Callable[[int], None] = os.close) -> None:
+    is_journal = os.readlink(f"/proc/self/fd/{fd}").partition(" ")[0].endswith(run_folder.JOURNAL)
+    close(fd)
+    if is_journal:
+        raise OSError(errno.EIO, "Input/output error")
+
+
 def test_room_is_kept_ahead_and_given_back(folder: str, journal: Journal) -> None:
     journal.append("started", "launcher", None, {"pid": 42})
     taken = path_of(folder).stat().st_blocks
@@ -266,25 +309,38 @@ def replaced(path: Path) -> None:
     path.write_text("something else\n" * 100)
 
 
-@pytest.mark.parametrize("hand", [removed, cut, linked, replaced])
+def two_entries(journal: Journal) -> list[Entry]:
+    started = journal.append("started", "launcher", None, {"pid": 42})
+    return [started, journal.append("asked", "Bob", None, {"action": "stop"})]
+
+
+@pytest.mark.parametrize("hand", [removed, cut, cut_in_the_middle, linked, replaced])
 def test_a_journal_that_somebody_took_away_is_put_back_with_the_next_entry(
     folder: str, journal: Journal, hand: Callable[[Path], None]
 ) -> None:
-    first = journal.append("started", "launcher", None, {"pid": 42})
+    before = two_entries(journal)
     hand(path_of(folder))
     last = journal.append("stopped", "keeper", None, {"exitcode": 0})
-    assert read_journal(folder) == ([first, last], None)
+    assert read_journal(folder) == ([*before, last], None)
     assert not path_of(folder).is_symlink()
 
 
-@pytest.mark.parametrize("hand", [removed, cut_in_the_middle])
+@pytest.mark.parametrize("hand", [removed, cut, cut_in_the_middle])
 def test_a_journal_that_somebody_took_away_can_be_put_back_without_an_entry(
     folder: str, journal: Journal, hand: Callable[[Path], None]
 ) -> None:
-    first = journal.append("started", "launcher", None, {"pid": 42})
+    before = two_entries(journal)
     hand(path_of(folder))
     journal.restore()
-    assert read_journal(folder) == ([first], None)
+    assert read_journal(folder) == (before, None)
+
+
+def test_what_somebody_wrote_before_the_first_entry_is_not_the_journal(folder: str) -> None:
+    path_of(folder).write_text(f"{GOOD}\nnonsense\n")
+    journal = Journal(folder)
+    started = journal.append("started", "launcher", None, {"pid": 42})
+    journal.close()
+    assert read_journal(folder) == ([started], None)
 
 
 # --- replaying ------------------------------------------------------------------------------------------------------

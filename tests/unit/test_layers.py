@@ -12,16 +12,17 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = [
     ["procdeck"],
-    ["app.version", "app.startup_errors", "app.resources", "app.answers", "app.host", "app.http_limits"],
-    ["app.errors", "app.file_systems", "app.judgements"],
+    ["app.version", "app.startup_errors", "app.resources", "app.answers", "app.units", "app.http_limits"],
+    ["app.health.host", "app.health.file_systems", "app.health.troubles"],
+    ["app.errors", "app.data_folder", "app.health.judgements"],
     ["app.settings"],
-    ["app.arguments", "app.lifecycle", "app.metrics", "app.troubles"],
+    ["app.arguments", "app.lifecycle", "app.metrics"],
     ["app.retention"],
     ["app.presentation"],
     ["app.db"],
     ["app.backup"],
     ["app.supervisor", "app.security"],
-    ["app.doctor", "app.self_check"],
+    ["app.health"],
     ["app.deps"],
     ["app.api", "app.pages"],
     ["app.main"],
@@ -29,7 +30,8 @@ LAYERS = [
     ["app.cli"],
     ["app.__main__"],
 ]
-"""From the lowest to the highest. A module may import its own part, and parts of lower layers."""
+"""From the lowest to the highest. A module may import its own part, and parts of lower layers. What is named with its
+package is a part of its own."""
 
 RUNTIME_FOR_USERS_ONLY = {"procdeck.child", "procdeck.keeper", "procdeck.launcher", "procdeck.registry"}
 """What runs user code, or beside it: never in the service."""

@@ -282,6 +282,54 @@ def test_a_full_disk_does_not_stop_a_reader(folder: str, monkeypatch: pytest.Mon
     assert text(folder, "stderr") == b"[procdeck: 18 bytes of output could not be written]\n"
 
 
+def test_what_was_lost_is_not_forgotten_when_a_write_fails_before_it_is_told(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that gives no answer at all, neither about its files."""
+    disk = Disk(monkeypatch)
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"before\n")
+    disk.room = 0
+    writer.feed("stdout", b"lost\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", no_answer)
+        writer.feed("stdout", b"lost as well\n")
+    disk.room = 1 << 30
+    writer.feed("stdout", b"after\n")
+    writer.close()
+    assert writer.dropped_bytes == 18
+    assert text(folder, "stderr") == b"[procdeck: 18 bytes of output could not be written]\n"
+
+
+def no_answer(*_: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_close_that_reports_an_error_takes_no_other_file_s_number(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel lets go of the descriptor all the same (close(2)), and gives its number to the next file."""
+    close = os.close
+
+    def failing(fd: int) -> None:
+        close(fd)
+        no_answer()
+
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"one\n")
+    Path(folder, f"{0:020d}.log").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", failing)
+        writer.feed("stdout", b"two\n")
+        other = os.open(f"{folder}/other", os.O_RDWR | os.O_CREAT, 0o600)
+        writer.feed("stdout", b"three\n")
+        writer.close()
+    assert os.fstat(other).st_size == 0
+    os.close(other)
+    assert text(folder, "stdout") == b"two\nthree\n"
+    assert writer.dropped_bytes == 0
+
+
 def test_no_new_segment_can_be_made(folder: str) -> None:
     """The run folder is gone: nothing can be written, and nothing raises."""
     writer = LogWriter(f"{folder}/log", 1 << 20)
@@ -339,6 +387,22 @@ def test_a_segment_that_somebody_took_away_is_told_of_and_another_begun(
     assert writer.dropped_bytes == 0
 
 
+@pytest.mark.parametrize("hand", [removed, renamed, replaced, linked])
+def test_an_empty_segment_that_somebody_took_away_is_begun_anew(
+    folder: str, monkeypatch: pytest.MonkeyPatch, hand: Callable[[Path], None]
+) -> None:
+    disk = Disk(monkeypatch)
+    disk.room = 0
+    writer = LogWriter(folder, 1 << 20)
+    writer.feed("stdout", b"lost\n")
+    hand(Path(folder, f"{0:020d}.log"))
+    disk.room = 1 << 30
+    writer.feed("stdout", b"one\n")
+    writer.close()
+    assert text(folder, "stdout") == b"one\n"
+    assert text(folder, "stderr") == b"[procdeck: 5 bytes of output could not be written]\n"
+
+
 def test_what_somebody_adds_to_a_segment_is_taken_off(folder: str) -> None:
     writer = LogWriter(folder, 1 << 20)
     writer.feed("stdout", b"one\n")
@@ -370,6 +434,21 @@ def test_a_log_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     writer.feed("stdout", b"two\n")
     writer.close()
     assert text(str(folder), "stdout") == b"two\n"
+
+
+def test_a_file_in_the_place_of_the_log_folder_is_taken_away(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    writer = LogWriter(str(folder), 1 << 20)
+    writer.feed("stdout", b"one\n")
+    end = writer.end
+    shutil.rmtree(folder)
+    folder.write_text("not a folder")
+    writer.feed("stdout", b"two\n")
+    writer.close()
+    assert text(str(folder), "stdout") == b"two\n"
+    assert text(str(folder), "stderr") == NOTE % end
+    assert writer.dropped_bytes == 0
 
 
 def test_a_link_in_the_place_of_the_log_folder_leads_nobody_elsewhere(tmp_path: Path) -> None:
@@ -414,3 +493,10 @@ def test_lines_that_are_no_records_are_shown_as_they_are(folder: str) -> None:
     records = [record for chunk in chunks(folder) for record in parse(chunk)]
     assert [record.text for record in records[:2]] == ["x", "y"]
     assert text(folder).startswith(b"x\ny\n")
+
+
+def test_a_name_with_another_kind_of_digit_is_no_segment(folder: str) -> None:
+    write(folder, ("stdout", b"one\n"))
+    with open(f"{folder}/²³.log", "wb"):  # noqa: PTH123 - as the log does
+        pass
+    assert [first for first, _ in segments(folder)] == [0]

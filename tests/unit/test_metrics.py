@@ -12,7 +12,7 @@ Samples = dict[tuple[str, str | None], float]
 
 def page(metrics: Metrics, states: Any = None, outcomes: Any = None, keepers: int = 0) -> Samples:
     """The samples of a page by name and the value of their label."""
-    text = metrics.render(states or {}, outcomes or {}, keepers).decode()
+    text = metrics.render((states or {}, outcomes or {}), keepers).decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {(sample.name, next(iter(sample.labels.values()), None)): sample.value for sample in samples}
 
@@ -64,7 +64,17 @@ def test_two_services_in_one_interpreter_do_not_mix() -> None:
 
 def test_troubles_are_there_while_they_are() -> None:
     metrics = Metrics()
-    text = metrics.render({}, {}, 0, ["disk.space", "descriptors"]).decode()
+    text = metrics.render(({}, {}), 0, ["disk.space", "descriptors"]).decode()
     assert 'procdeck_troubles{key="disk.space"} 1.0' in text
     assert 'procdeck_troubles{key="descriptors"} 1.0' in text
-    assert "procdeck_troubles{" not in metrics.render({}, {}, 0).decode()
+    assert "procdeck_troubles{" not in metrics.render(({}, {}), 0).decode()
+
+
+def test_what_cannot_be_counted_is_left_out_and_no_zero() -> None:
+    metrics = Metrics()
+    page(metrics, {State.RUNNING: 2}, {Outcome.FAILED: 1})
+    text = metrics.render(None, 3, ["database"]).decode()
+    assert "procdeck_processes{" not in text
+    assert "procdeck_processes_over{" not in text
+    assert 'procdeck_troubles{key="database"} 1.0' in text
+    assert "procdeck_keepers_connected 3.0" in text

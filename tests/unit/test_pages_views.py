@@ -53,14 +53,6 @@ def test_durations(seconds: float | None, text: str) -> None:
     assert words.duration(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(None, ""), (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (2**20 - 1, "1.0 MiB"), (5 * 2**40, "5.0 TiB")],
-)
-def test_sizes(count: int | None, text: str) -> None:
-    assert words.size(count) == text
-
-
 def test_times_are_brief_where_there_is_little_room() -> None:
     now = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)
     assert words.brief("2026-01-31T22:59:58.123456+00:00", now) == "22:59:58 UTC"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app import lifecycle
 from app.lifecycle import Event, Process, Transition
 from app.supervisor.evidence import Evidence
-from app.supervisor.recovery import event_of_entry, process_of_folder, process_of_spec, remembered
+from app.supervisor.recovery import Memory, event_of_entry, process_of_folder, process_of_spec, remembered
 from procdeck.run_folder import Entry
 from procdeck.states import Outcome, State
 from tests.fakes import NOW, SPEC, an_entry
@@ -112,7 +112,7 @@ def test_an_entry_of_a_newer_keeper_is_a_note_and_what_follows_is_believed() -> 
 )
 def test_what_only_memory_knows_can_be_recorded(entries: list[Entry], state: State) -> None:
     process, _ = process_of_folder(SPEC, Evidence(entries, True, True))
-    again, rows = remembered(process)
+    again, rows = remembered(Memory(process, process))
     assert again.state is process.state is state
     assert (again.pid, again.journal_seq, again.asked and again.asked["action"]) == (
         process.pid,

@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from app import host, self_check
-from app.host import Descriptors, Disk
-from app.self_check import SelfCheck
+from app.health import host, self_check
+from app.health.host import Descriptors, Disk
+from app.health.self_check import SelfCheck
+from app.health.troubles import Troubles
 from app.supervisor import launchers
 from app.supervisor.launchers import Environment, LauncherConfig
 from app.supervisor.supervisor import Supervisor
-from app.troubles import Troubles
 
 pytestmark = pytest.mark.anyio
 

@@ -5,11 +5,11 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from app import host, judgements
-from app.host import Descriptors, Disk
+from app.health import host, judgements
+from app.health.host import Descriptors, Disk
+from app.health.troubles import Troubles
 from app.supervisor.launchers import Environment
 from app.supervisor.supervisor import Supervisor
-from app.troubles import Troubles
 
 logger = logging.getLogger("procdeck.self_check")
 

@@ -1,4 +1,4 @@
-"""What `procdeck doctor` finds: facts are looked up (`app.host`, and below), judged, and said in a sentence each.
+"""What `procdeck doctor` finds: facts are looked up (`host`, and below), judged, and said in a sentence each.
 
 Judgements are pure and take facts; a check reads facts and judges. None of them changes anything but what `targets_of`
 starts and ends again.
@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from app import host, judgements
-from app.file_systems import network_name
-from app.host import Disk, Kernel, Limits, Memory
+from app.data_folder import ADDRESS, LOCK, RECORD, RUNS, SOCKET, TOKEN
+from app.db.engine import parse_url, sqlite_file
+from app.health import host, judgements
+from app.health.file_systems import network_name
+from app.health.host import Disk, Kernel, Limits, Memory
 from app.settings import Settings
-from app.supervisor.engine import RUNS, SOCKET
 from app.supervisor.imports import QUARANTINE
 from app.supervisor.launchers import LauncherConfig, LauncherProcess, configs, make_runtime
+from app.units import size
 
 START_WITHIN = 30.0
 """Seconds beyond the imports that a launcher may take to be ready."""
@@ -140,7 +142,7 @@ def judge_file_system(kind: str, network: str | None) -> Finding:
 def judge_disk(disk: Disk) -> list[Finding]:
     """Room and inodes."""
     full, gone = judgements.disk_is_full(disk), judgements.inodes_are_gone(disk)
-    free = f"{judgements.size(disk.free)} of {judgements.size(disk.size)} are free."
+    free = f"{size(disk.free)} of {size(disk.size)} are free."
     inodes = f"{disk.free_inodes:,} of {disk.inodes:,} are free." if disk.inodes else "This file system needs none."
     return [
         warning("disk", full) if full else ok("disk", free),
@@ -182,8 +184,9 @@ def judge_record(result: str | None) -> Finding:
         return ok("record", "The database is sound.")
     return problem(
         "record",
-        f"The database is damaged ({result}): the service sets it aside at its next start and makes it anew from the "
-        "run folders; `procdeck rebuild` does it at once.",
+        f"The database is damaged ({result}). The service finds that by itself when the beginning or the end of the "
+        "file is gone, and not in between: stop it and run `procdeck rebuild`, which sets the database aside and makes "
+        "it anew from the run folders.",
     )
 
 
@@ -305,7 +308,7 @@ def judge_clock(now: float, newest: float) -> Finding:
 
 def judge_memory(memory: Memory) -> Finding:
     """A process costs its keeper's 1.5 MB and what it needs itself."""
-    text = f"{judgements.size(memory.available)} of {judgements.size(memory.size)} are available"
+    text = f"{size(memory.available)} of {size(memory.size)} are available"
     if memory.available < max(64 * judgements.MEBIBYTE, memory.size // 20):
         return warning(
             "memory", f"{text}: the kernel will soon end processes to get some back (SIGKILL, exit code -9)."
@@ -346,7 +349,7 @@ def judge_settings(settings: Settings, disk: Disk | None) -> list[Finding]:
         found.append(
             note(
                 "retention",
-                f"Finished processes are kept for ever, on a disk of {judgements.size(disk.size)}: set keep_days, "
+                f"Finished processes are kept for ever, on a disk of {size(disk.size)}: set keep_days, "
                 "keep_per_target or keep_bytes, or run `procdeck prune` now and then.",
             )
         )
@@ -422,23 +425,23 @@ async def _told_by_launcher(config: LauncherConfig, folder: Path) -> list[JSON]:
 def examine_machine(settings: Settings) -> Iterator[Finding]:
     """Everything that needs neither the service nor a launcher."""
     folder = settings.data_dir
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    yield judge_folder(_folder(folder, there))
+    there = _nearest(folder)
+    yield from _read("data folder", lambda: [judge_folder(_folder(folder, there))])
     yield from _read("file system", lambda: [_file_system(there)])
     disk: Disk | None = None
-    with suppress(OSError):
+    try:
         disk = host.disk(there)
         yield from judge_disk(disk)
-    yield judge_allocation(host.can_allocate(there))
+    except OSError as error:
+        yield _unreadable("disk", error)
+    yield from _read("fallocate", lambda: [judge_allocation(host.can_allocate(there))])
     yield judge_sqlite(sqlite3.sqlite_version_info)
     yield from _read("record", lambda: [judge_record(_record_check(settings))])
     yield from _read("quarantine", lambda: [judge_quarantine(_quarantined(folder), folder / QUARANTINE)])
-    kernel = host.kernel()
-    yield from judge_kernel(kernel)
-    yield from judge_limits(host.limits())
+    yield from _read("kernel", lambda: _kernel(folder))
+    yield from _read("limits", lambda: judge_limits(host.limits()))
     yield from _read("memory", lambda: [judge_memory(host.memory())])
-    yield judge_socket(folder / SOCKET, kernel.proc)
-    yield judge_clock(time.time(), host.newest_file([folder, folder / RUNS]))
+    yield from _read("clock", lambda: [judge_clock(time.time(), host.newest_file([folder, folder / RUNS]))])
     yield from judge_settings(settings, disk)
 
 
@@ -446,8 +449,26 @@ def _read(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
     """What a check finds; what it can't look at is a finding too."""
     try:
         return check()
-    except OSError as error:
-        return [problem(name, f"Can't be looked at: {error}")]
+    except Exception as error:  # whatever it is: who asks for a doctor has something that is broken
+        return [_unreadable(name, error)]
+
+
+def _unreadable(name: str, error: Exception) -> Finding:
+    return problem(name, f"Can't be looked at: {error}")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or of those above it the nearest that can be looked at."""
+    for path in (folder, *folder.parents):
+        with suppress(OSError):
+            path.stat()
+            return path
+    return Path("/")
+
+
+def _kernel(folder: Path) -> list[Finding]:
+    kernel = host.kernel()
+    return [*judge_kernel(kernel), judge_socket(folder / SOCKET, kernel.proc)]
 
 
 def _file_system(folder: Path) -> Finding:
@@ -455,15 +476,16 @@ def _file_system(folder: Path) -> Finding:
 
 
 def _folder(folder: Path, there: Path) -> Folder:
-    if there != folder:
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
         return Folder(folder, os.geteuid(), None, None, os.access(there, os.W_OK | os.X_OK))
-    found = folder.stat()
     private = [path for path in _private_files(folder) if path.stat().st_mode & 0o077]
     return Folder(folder, os.geteuid(), found.st_uid, found.st_mode, True, tuple(path.name for path in private))
 
 
 def _private_files(folder: Path) -> list[Path]:
-    names = ("token", "procdeck.db", "service.json", "service.lock", RUNS)
+    names = (TOKEN, RECORD, ADDRESS, LOCK, RUNS)
     try:
         return [folder / name for name in names if (folder / name).exists()]
     except PermissionError:
@@ -471,7 +493,8 @@ def _private_files(folder: Path) -> list[Path]:
 
 
 def _record_check(settings: Settings) -> str | None:
-    return None if settings.database_url else quick_check(settings.data_dir / "procdeck.db")
+    url = parse_url(settings.record_url)
+    return quick_check(sqlite_file(url)) if url.get_backend_name() == "sqlite" else None
 
 
 def _quarantined(folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """What facts about this machine mean: judged the same by the service while it runs and by `procdeck doctor`. Pure."""
 
-from app.host import Descriptors, Disk
+from app.health.host import Descriptors, Disk
+from app.units import size
 
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30
@@ -40,10 +41,3 @@ def descriptors_are_gone(found: Descriptors) -> str | None:
         f"The service has {found.open:,} of {found.most:,} file descriptors open: connections and launches are about "
         "to be refused. Raise its limit of open files (LimitNOFILE, ulimit -n), or let some processes end."
     )
-
-
-def size(count: int) -> str:
-    """Bytes for people."""
-    if count >= GIBIBYTE:
-        return f"{count / GIBIBYTE:.1f} GiB"
-    return f"{count / MEBIBYTE:.0f} MiB"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.data_folder import run_ids
 from app.db.store import Measured
 from app.retention import OldestSegments, Segment
 from procdeck import log, run_folder
@@ -39,8 +40,7 @@ class RunFolders:
 
     def ids(self) -> Iterator[str]:
         """The ids of all run folders."""
-        with os.scandir(self._runs) as entries:
-            yield from (entry.name for entry in entries if _is_run(entry))
+        return run_ids(self._runs)
 
     def _log(self, process_id: str) -> str:
         return f"{self._runs}/{process_id}/{run_folder.LOG}"
@@ -51,17 +51,21 @@ class RunFolders:
     # --- whole folders ------------------------------------------------------------------------------------------------
 
     def measure(self, process_id: str) -> Measured | None:
-        """What the folder of a process that is over takes; None while its keeper still ends what it left behind.
+        """What the folder of a process that is over takes; None while its keeper still ends what it left behind, or
+        while it can't be looked at: what is measured is kept for good.
 
         A folder that is not there takes nothing.
         """
+        folder = f"{self._runs}/{process_id}"
         try:
+            if not _is_there(folder):
+                return Measured(process_id, 0, None)
             if self._is_kept(process_id):
                 return None
             parts = log.segments(self._log(process_id))
-            size = _size_of(f"{self._runs}/{process_id}")
-        except OSError:
-            return Measured(process_id, 0, None)
+            size = _size_of(folder)
+        except OSError:  # out of descriptors, a disk in trouble, or a folder that was removed this moment
+            return None
         return Measured(process_id, size, parts[0][0] if parts else None)
 
     def delete(self, process_id: str) -> None:
@@ -140,9 +144,13 @@ class RunFolders:
         return Trimmed(process_id, removed, start)
 
 
-def _is_run(entry: os.DirEntry[str]) -> bool:
-    # Never by a link: what it leads to is not ours to remove anything from.
-    return not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+def _is_there(path: str) -> bool:
+    """Raises OSError when that can't be known, which `os.path.exists` takes for a no."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _size_of(folder: str) -> int:

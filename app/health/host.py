@@ -1,4 +1,4 @@
-"""What this machine gives us: facts only, read from the kernel. What they mean is said by `app.doctor`."""
+"""What this machine gives us: facts only, read from the kernel. What they mean is said by `app.health.doctor`."""
 
 import os
 import resource
