@@ -100,6 +100,8 @@ class Run:
     def wait_for_event(self, event: str, count: int = 1) -> None:
         """Until the journal has it."""
         self.wait(lambda: self.events.count(event) >= count, f"no {event}")
+        if "started" in self.events:  # known by then, also when the launcher has not told of it yet
+            self.keeper_pid = self.journal[0]["data"]["keeper_pid"]
 
     def wait_for_hello(self, count: int = 1) -> None:
         """Until its keeper has called so many times."""
