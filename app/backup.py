@@ -21,7 +21,7 @@ from typing import IO
 from app.data_folder import RECORD, RUNS, run_ids
 from app.db.engine import parse_url, sqlite_file
 from app.settings import Settings
-from procdeck import run_folder
+from procdeck import files, run_folder
 
 _FILES = (run_folder.SPEC, run_folder.JOURNAL, run_folder.LOCK, run_folder.KEEPER_LOG)
 _MOST = 256 * 2**20
@@ -74,7 +74,7 @@ def _replacing(file: Path) -> Iterator[Path]:
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.rename(file)
-        _sync_folder(file.absolute().parent)
+        files.sync_folder(str(file.absolute().parent))
     finally:
         _remove(part)
 
@@ -88,14 +88,6 @@ def _remove(path: Path) -> None:
     """Remove a file that may be a database, with what SQLite has left beside it."""
     for end in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + end).unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _opened(part: Path, mode: str) -> tarfile.TarFile:

@@ -1,4 +1,5 @@
-"""Files whose removal or closing may fail without anything being lost."""
+"""What is done to files in more than one place: removing and closing them when that may fail without anything being
+lost, and making a name durable."""
 
 from __future__ import annotations
 
@@ -20,3 +21,12 @@ def close(fd: int) -> None:
         os.close(fd)
     except OSError:
         return
+
+
+def sync_folder(path: str) -> None:
+    """Wait until the names in a folder are on the disk: a rename is atomic, and durable only then. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

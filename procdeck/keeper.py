@@ -1028,7 +1028,7 @@ class Keeper:
             self.link.offer(encode("sample", sample=self.meter.sample))
 
     def _measure(self) -> bool:
-        return self.meter.measure(os.getpid(), [self.pid, *leftovers(self.pid)])
+        return self.meter.measure([self.pid, *leftovers(self.pid)])
 
     # --- the service --------------------------------------------------------------------------------------------------
 

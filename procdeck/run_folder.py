@@ -324,7 +324,7 @@ class Journal:
             os.fsync(fd)
             os.rename(draft, self._path)
             failpoints.reach("journal.rewrite.renamed")
-            _sync_folder(self._folder)
+            files.sync_folder(self._folder)
         except OSError:
             os.close(fd)
             files.remove(draft)  # it takes room on a disk that may be full
@@ -338,14 +338,6 @@ class Journal:
 
 def _line(entry: Entry) -> bytes:
     return dump_json(entry) + b"\n"
-
-
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 class Journalled(NamedTuple):

@@ -26,7 +26,7 @@ class Meter:
         """CPU time of an orphan that the keeper reaped: no living process's counters hold it."""
         self.reaped_seconds += seconds
 
-    def measure(self, keeper: int, pids: list[int]) -> bool:
+    def measure(self, pids: list[int]) -> bool:
         """Take a sample of ``pids``; whether it differs from the one before."""
         stats = [stat for pid in pids if (stat := posix.stat(pid)) is not None]
         now = monotonic()

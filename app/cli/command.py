@@ -6,8 +6,10 @@ import json
 import math
 import os
 import re
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -160,10 +162,24 @@ def add_command(app: typer.Typer, function: Command, name: str | None = None) ->
 
     def command(**given: Any) -> None:
         cli = Cli(**{option: given.pop(option) for option in _COMMON})
-        function(cli, **given)
+        with _prompt_ctrl_c():
+            function(cli, **given)
 
     common = [_keyword(option, annotation, default) for option, (annotation, default) in _COMMON.items()]
     add_with_parameters(app, command, [*own, *common], name or function.__name__, function.__doc__)
+
+
+@contextmanager
+def _prompt_ctrl_c() -> Iterator[None]:
+    """Wake up twice a second: a SIGINT that comes between the interpreter's look for signals and the read(2) after it
+    would be noticed only when something is read, and who waits for a process may wait for long."""
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:

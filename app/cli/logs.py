@@ -1,9 +1,7 @@
 """The log of a process on the terminal: stdout to stdout, stderr to stderr, as it was written."""
 
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, BinaryIO, Literal, NamedTuple, NoReturn
 
@@ -110,25 +108,11 @@ def follow_log(
     """
     position = _Position(tail)
     try:
-        with _prompt_ctrl_c():
-            while not position.ended:
-                cli.patiently(lambda service: _follow(service, process["id"], stream, position, writer))
-            return cli.wait_until_over(process["id"])
+        while not position.ended:
+            cli.patiently(lambda service: _follow(service, process["id"], stream, position, writer))
+        return cli.wait_until_over(process["id"])
     except KeyboardInterrupt:
         _stop_following(process)
-
-
-@contextmanager
-def _prompt_ctrl_c() -> Iterator[None]:
-    """Wake up twice a second: a SIGINT that comes between the interpreter's look for signals and the read(2) after it
-    would be noticed only when something is read, and a silent process writes nothing."""
-    before = signal.signal(signal.SIGALRM, lambda *_: None)
-    signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @dataclass

@@ -30,7 +30,7 @@ from app.supervisor.connection import KeeperConnection
 from app.supervisor.evidence import examine
 from app.supervisor.recovery import process_of_folder
 from app.supervisor.remains import Marks, end_remains
-from procdeck import posix, run_folder
+from procdeck import run_folder
 from procdeck.protocol import Message
 from procdeck.states import IllegalTransition
 
@@ -159,8 +159,7 @@ def _settled(folder: Path) -> JSON:
         evidence = examine(folder)
         process, _ = process_of_folder(run_folder.read_spec(str(folder)), evidence)
         if not evidence.is_kept and not process.is_over:
-            session = process.pid if process.detail.get("boot_id") == posix.BOOT_ID else None
-            ended = end_remains(Marks(process.id, folder, session, process.detail.get("start_ticks")))
+            ended = end_remains(Marks.of(process, folder))
             lost = Event("lost", datetime.now(UTC), lifecycle.SERVICE, "its keeper was killed", {"ended": ended})
             process, _ = lifecycle.apply(process, lost)
         return view(process)

@@ -230,11 +230,7 @@ def _judge_open_files(most: int) -> Finding:
     if most == host.UNLIMITED:
         return ok(name, "Not limited.")
     meaning = f"The limit of {most:,} allows about {max(0, room):,} processes and as many connections"
-    if room < 50:
-        return problem(name, f"{meaning}: raise it (LimitNOFILE, ulimit -Hn, --ulimit nofile).")
-    if room < 500:
-        return warning(name, f"{meaning}: raise it if you need more (LimitNOFILE, ulimit -Hn, --ulimit nofile).")
-    return ok(name, f"{meaning}.")
+    return _judge_number(name, meaning, room, (50, 500), " (LimitNOFILE, ulimit -Hn, --ulimit nofile)")
 
 
 def _judge_tasks(tasks: Mapping[str, int]) -> Finding:
@@ -243,10 +239,17 @@ def _judge_tasks(tasks: Mapping[str, int]) -> Finding:
     if most == host.UNLIMITED:
         return ok(name, "Not limited.")
     meaning = f"{least} is {most:,}, which allows at most {most // TASKS_EACH:,} processes without threads of their own"
-    if most < 100:
-        return problem(name, f"{meaning}: raise it.")
-    if most < 1000:
-        return warning(name, f"{meaning}: raise it if you need more.")
+    return _judge_number(name, meaning, most, (100, 1000))
+
+
+def _judge_number(name: str, meaning: str, number: int, bounds: tuple[int, int], how: str = "") -> Finding:
+    """Below the first of the ``bounds`` nothing much can be done, below the second not everything; ``how`` says by what
+    the number is raised."""
+    too_few, few = bounds
+    if number < too_few:
+        return problem(name, f"{meaning}: raise it{how}.")
+    if number < few:
+        return warning(name, f"{meaning}: raise it if you need more{how}.")
     return ok(name, f"{meaning}.")
 
 

@@ -246,11 +246,8 @@ class LocalEngine:
     def end_remains(self, process: Process, since: float) -> int:
         """SIGKILL what is left of a process that is without a keeper ``since`` then (of `time.monotonic`) or longer;
         how many there were. Blocks."""
-        # A pid and a start time name a process only together with the boot they are of.
-        session = process.pid if process.detail.get("boot_id") == posix.BOOT_ID else None
-        if not self._registrar.since(since).shows(process.id, session):
-            return 0
-        return end_remains(Marks(process.id, self.folder(process.id), session, process.detail.get("start_ticks")))
+        marks = Marks.of(process, self.folder(process.id))
+        return end_remains(marks) if self._registrar.since(since).shows(marks) else 0
 
     def orphaned(self) -> set[str]:
         """The ids of processes of which something lives without a keeper. Blocks."""

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.lifecycle import Process
 from procdeck import posix, run_folder
 from procdeck.tree import send
 
@@ -33,6 +34,13 @@ class Marks:
     start_ticks: int | None
     _is_original: bool = field(init=False)
     _lock: tuple[int, int] | None = field(init=False)
+
+    @classmethod
+    def of(cls, process: Process, folder: Path) -> "Marks":
+        """Those of a process as its journal has it."""
+        # A pid and a start time name a process only together with the boot they are of.
+        session = process.pid if process.detail.get("boot_id") == posix.BOOT_ID else None
+        return cls(process.id, folder, session, process.detail.get("start_ticks"))
 
     def __post_init__(self) -> None:
         # /proc shows where a descriptor leads to, and a data folder may be given by a symbolic link. The run folder may
@@ -147,9 +155,9 @@ class Census:
                 sessions.add(stat.session)
         return cls(began, ids, sessions)
 
-    def shows(self, process_id: str, session: int | None) -> bool:
-        """Whether anything may be left of this process."""
-        return process_id in self.ids or session in self.sessions
+    def shows(self, marks: Marks) -> bool:
+        """Whether anything may be left of the process with these marks."""
+        return marks.process_id in self.ids or marks.session in self.sessions
 
 
 class Registrar:
