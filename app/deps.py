@@ -11,6 +11,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from app.db.saved import Saved
 from app.db.store import Store
 from app.health.troubles import Troubles
 from app.metrics import Metrics
@@ -29,6 +30,7 @@ class Parts:
     auth: Auth
     metrics: Metrics
     troubles: Troubles
+    saved: Saved
     started_at: datetime = field(default_factory=partial(datetime.now, UTC))
 
 
@@ -65,6 +67,10 @@ async def _troubles(request: Request) -> Troubles:
     return parts_of(request).troubles
 
 
+async def _saved(request: Request) -> Saved:
+    return parts_of(request).saved
+
+
 async def _identity(request: Request) -> Identity:
     return cast(Identity, request.scope["state"]["identity"])
 
@@ -80,5 +86,6 @@ SupervisorDep = Annotated[Supervisor, Depends(_supervisor)]
 AuthDep = Annotated[Auth, Depends(_auth)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 TroublesDep = Annotated[Troubles, Depends(_troubles)]
+SavedDep = Annotated[Saved, Depends(_saved)]
 IdentityDep = Annotated[Identity, Depends(_identity)]
 ActorDep = Annotated[str, Depends(_actor)]

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from app import pages
 from app.api import events, logs, machine, processes, retention, service, targets
 from app.api.schemas import LogPage, Problem
+from app.db.saved import Saved
 from app.db.store import Sessions, Store
 from app.deps import Parts
 from app.errors import install_error_handlers
@@ -86,7 +87,7 @@ async def running(settings: Settings, hurry: asyncio.Event, open_files: int) -> 
         await supervisor.start()
         checking = asyncio.create_task(SelfCheck(settings.data_dir, supervisor, troubles).run())
         app = create_app()
-        app.state.parts = parts = Parts(settings, store, supervisor, auth, metrics, troubles)
+        app.state.parts = parts = Parts(settings, store, supervisor, auth, metrics, troubles, Saved(store))
         try:
             yield secure(app, settings, auth, error_page), parts
         finally:

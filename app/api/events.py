@@ -5,7 +5,8 @@ from typing import Annotated
 
 from fastapi import Header, Response
 
-from app.api import make_router, problems, streams
+from app import streams
+from app.api import make_router, problems
 from app.deps import AuthDep, IdentityDep, MetricsDep, SupervisorDep
 from app.supervisor.broadcaster import Broadcaster, Reset
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from app import streams
 from app.answers import JSONAnswer
-from app.api import make_router, problems, streams
+from app.api import make_router, problems
 from app.deps import AuthDep, IdentityDep, MetricsDep, SupervisorDep
 from app.supervisor import logs
 from app.supervisor.supervisor import Supervisor

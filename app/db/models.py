@@ -165,3 +165,49 @@ class SessionRow(SQLModel, table=True):
     actor: str = Field(sa_type=_Text)
     created_at: datetime
     last_seen_at: datetime
+
+
+class ViewRow(SQLModel, table=True):
+    """A search of the list that was saved under a name, for everybody."""
+
+    __tablename__ = "view"
+    __table_args__ = (UniqueConstraint("name"),)
+
+    id: str = Field(primary_key=True, sa_type=_Text)
+    name: str = Field(sa_type=_Text)
+    query: str = Field(sa_type=_Text)
+    created_at: datetime
+    actor: str = Field(sa_type=_Text)
+
+
+class PresetRow(SQLModel, table=True):
+    """What was typed into the launch form of a target, saved under a name; ``typed`` goes by the names of inputs."""
+
+    __tablename__ = "preset"
+    __table_args__ = (UniqueConstraint("target", "name"),)
+
+    id: str = Field(primary_key=True, sa_type=_Text)
+    target: str = Field(sa_type=_Text)
+    name: str = Field(sa_type=_Text)
+    typed: dict[str, str] = Field(sa_type=JSON)
+    created_at: datetime
+    actor: str = Field(sa_type=_Text)
+
+
+class ActivityRow(SQLModel, table=True):
+    """Something that was asked of the service and is no change of a process's state. ``id`` is counted together with
+    the events, so that both have one order."""
+
+    __tablename__ = "activity"
+    __table_args__ = (Index(None, "subject_id"),)
+
+    id: int = _number_key()
+    at: datetime
+    actor: str = Field(sa_type=_Text)
+    action: str = Field(sa_type=_Text)
+    subject_kind: str = Field(sa_type=_Text)
+    subject_id: str = Field(sa_type=_Text)
+    subject_name: str = Field(sa_type=_Text)
+    reason: str | None = Field(sa_type=_Text)
+    result: str = Field(sa_type=_Text)
+    detail: dict[str, Any] = Field(sa_type=JSON)

@@ -28,6 +28,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -51,6 +52,7 @@ _transition = SQLModel.metadata.tables["transition"]
 _label = SQLModel.metadata.tables["label"]
 _counter = SQLModel.metadata.tables["counter"]
 _session = SQLModel.metadata.tables["session"]
+_activity = SQLModel.metadata.tables["activity"]
 
 _TRANSITION_FIELDS = tuple(f.name for f in fields(Transition))
 
@@ -104,15 +106,16 @@ class RecordedEvent:
 _OF_EVENT = ("number", "name", "target", "state", "outcome", "pid", "exitcode")
 
 
-def _highest(numbers: Column[Any], counter: str) -> Select[Any]:
+def _highest(counter: str, *numbers: Column[Any]) -> Select[Any]:
     """The highest number ever given: among the rows that there are, or of one that was deleted."""
-    present = select(func.coalesce(func.max(numbers), 0)).scalar_subquery()
-    deleted = select(_counter.c.value).where(_counter.c.name == counter).scalar_subquery()
-    return select(case((present > deleted, present), else_=deleted))
+    present = [select(func.max(column).label("number")) for column in numbers]
+    deleted = select(_counter.c.value.label("number")).where(_counter.c.name == counter)
+    every = union_all(*present, deleted).subquery()
+    return select(func.coalesce(func.max(every.c.number), 0))
 
 
-_LAST_NUMBER = _highest(_process.c.number, "process")
-_LAST_EVENT_ID = _highest(_transition.c.id, "event")
+_LAST_NUMBER = _highest("process", _process.c.number)
+_LAST_EVENT_ID = _highest("event", _transition.c.id, _activity.c.id)
 
 
 # --- writes: jobs of the writer ----------------------------------------------------------------------------------
@@ -148,7 +151,7 @@ def save(connection: Connection, process: Process, transitions: Sequence[Transit
 
 
 def _append(connection: Connection, transitions: Sequence[Transition]) -> list[int]:
-    ids = _event_ids(connection, len(transitions))
+    ids = event_ids(connection, len(transitions))
     rows = [
         {"id": id_, **{name: getattr(transition, name) for name in _TRANSITION_FIELDS}}
         for id_, transition in zip(ids, transitions, strict=True)
@@ -158,8 +161,8 @@ def _append(connection: Connection, transitions: Sequence[Transition]) -> list[i
     return list(ids)
 
 
-def _event_ids(connection: Connection, count: int) -> range:
-    """The numbers of the next events.
+def event_ids(connection: Connection, count: int) -> range:
+    """The numbers of the next events, and of what is counted together with them.
 
     They are counted here, beside the only connection that writes: asking the database to number the rows and tell the
     numbers takes as long again as adding the rows. A transaction that fails leaves a gap.
@@ -374,24 +377,24 @@ class Store:
         query = _filtered(wanted).order_by(_process.c.number.desc()).limit(limit + 1)
         if cursor is not None:
             query = query.where(_process.c.number < decode_cursor(cursor))
-        found = [Process(*row) for row in self._rows(query)]
+        found = [Process(*row) for row in self.rows(query)]
         more = encode_cursor(found[limit - 1].number) if len(found) > limit else None
         return found[:limit], more
 
     def transitions(self, process_id: str) -> list[Transition]:
         """The history of a process, oldest first."""
         query = select(*_TRANSITION_COLUMNS).where(_transition.c.process_id == process_id).order_by(_transition.c.seq)
-        return [Transition(*row) for row in self._rows(query)]
+        return [Transition(*row) for row in self.rows(query)]
 
     def events_after(self, event_id: int, limit: int) -> list[RecordedEvent]:
         """The first ``limit`` events after the one of this number, in their order."""
         query = _EVENTS.where(_transition.c.id > event_id).order_by(_transition.c.id).limit(limit)
-        return [_event(row) for row in self._rows(query)]
+        return [_event(row) for row in self.rows(query)]
 
     def events_of(self, process_id: str, after_seq: int) -> list[RecordedEvent]:
         """The events of a process behind the one with this ``seq``, in their order."""
         of_process = (_transition.c.process_id == process_id, _transition.c.seq > after_seq)
-        return [_event(row) for row in self._rows(_EVENTS.where(*of_process).order_by(_transition.c.seq))]
+        return [_event(row) for row in self.rows(_EVENTS.where(*of_process).order_by(_transition.c.seq))]
 
     def last_event_id(self) -> int:
         """The number of the newest event, 0 before the first."""
@@ -400,7 +403,7 @@ class Store:
     def active(self) -> list[Process]:
         """The processes that are not over, oldest first."""
         query = select(*_PROCESS_COLUMNS).where(_process.c.state.in_(_NOT_OVER)).order_by(_process.c.number)
-        return [Process(*row) for row in self._rows(query)]
+        return [Process(*row) for row in self.rows(query)]
 
     def active_of(self, process_ids: Iterable[str]) -> list[Process]:
         """Those of these processes that are not over."""
@@ -423,7 +426,7 @@ class Store:
         """(number, id) of processes with numbers greater than ``after`` that are over and were not measured yet."""
         is_unmeasured = (_process.c.disk_bytes.is_(None), _process.c.stopped_at.is_not(None))
         query = select(_process.c.number, _process.c.id).where(*is_unmeasured, _process.c.number > after)
-        return [(row[0], row[1]) for row in self._rows(query.order_by(_process.c.number).limit(limit))]
+        return [(row[0], row[1]) for row in self.rows(query.order_by(_process.c.number).limit(limit))]
 
     def held(self, target: str | None = None) -> Held:
         """How many finished processes there are of each target, or of one, and the bytes they take.
@@ -431,7 +434,7 @@ class Store:
         One read of an index: 0.1 s for a million.
         """
         query = select(_process.c.target, func.count(), func.sum(_process.c.disk_bytes)).where(_IS_MEASURED)
-        rows = self._rows(_of_target(query, target).group_by(_process.c.target))
+        rows = self.rows(_of_target(query, target).group_by(_process.c.target))
         return Held({row[0]: row[1] for row in rows}, sum(int(row[2]) for row in rows))
 
     def finished(self, after: Key | None, limit: int, target: str | None = None) -> list[Candidate]:
@@ -440,27 +443,28 @@ class Store:
         if after is not None:
             query = query.where(after.stopped_at <= _STOPPED_AT)  # what an index can begin with
             query = query.where(or_(after.stopped_at < _STOPPED_AT, _process.c.number > after.number))
-        rows = self._rows(query.order_by(_STOPPED_AT, _process.c.number).limit(limit))
+        rows = self.rows(query.order_by(_STOPPED_AT, _process.c.number).limit(limit))
         return [Candidate(*row) for row in rows]
 
     def session(self, id_hash: str) -> Sequence[Any] | None:
         """The columns of a session, in the order of the table."""
-        rows = self._rows(select(_session).where(_session.c.id_hash == id_hash))
+        rows = self.rows(select(_session).where(_session.c.id_hash == id_hash))
         return rows[0] if rows else None
 
     def _counts(self, kinds: Column[Any]) -> dict[Any, int]:
         query = select(kinds, func.count()).where(kinds.is_not(None)).group_by(kinds)
-        return {row[0]: row[1] for row in self._rows(query)}
+        return {row[0]: row[1] for row in self.rows(query)}
 
     def _one(self, condition: Any) -> Process | None:
-        rows = self._rows(select(*_PROCESS_COLUMNS).where(condition))
+        rows = self.rows(select(*_PROCESS_COLUMNS).where(condition))
         return Process(*rows[0]) if rows else None
 
     def _number(self, query: Select[Any]) -> int:
-        number: int = self._rows(query)[0][0]
+        number: int = self.rows(query)[0][0]
         return number
 
-    def _rows(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
+    def rows(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
+        """What a query gives; for the modules beside this one. Blocks. Raises `app.errors.RecordUnavailable`."""
         return self._read(query, lambda rows: rows.all())
 
     def _read(self, query: Select[Any], take: Callable[[Result[Any]], T]) -> T:

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from app.pages import docs, launch, login, processes, targets
+from app.pages import docs, launch, login, process, processes, targets
 
 router = APIRouter(include_in_schema=False)
-for _module in (processes, targets, launch, login, docs):
+for _module in (processes, process, targets, launch, login, docs):
     router.include_router(_module.router)

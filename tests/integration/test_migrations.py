@@ -20,7 +20,7 @@ from app.resources import resource_dir
 pytest_plugins = ["tests.postgres"]
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {"process", "transition", "label", "counter", "session"}
+OURS = {"process", "transition", "label", "counter", "session", "view", "preset", "activity"}
 BOTH = [pytest.param("sqlite", id="sqlite"), pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgres)]
 
 

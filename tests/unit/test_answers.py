@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from app import streams
 from app.answers import HTMLAnswer, JSONAnswer
-from app.api import streams
 
 ODD = "caf\udce9 \N{GRINNING FACE}"
 """A name as Python reads it from a folder in another encoding."""

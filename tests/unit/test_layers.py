@@ -12,7 +12,15 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = [
     ["procdeck"],
-    ["app.version", "app.startup_errors", "app.resources", "app.answers", "app.units", "app.http_limits"],
+    [
+        "app.version",
+        "app.startup_errors",
+        "app.resources",
+        "app.answers",
+        "app.units",
+        "app.http_limits",
+        "app.streams",
+    ],
     ["app.health.host", "app.health.file_systems", "app.health.troubles"],
     ["app.errors", "app.data_folder", "app.health.judgements"],
     ["app.settings"],

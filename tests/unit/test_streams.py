@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import Gauge
 from starlette.types import Message, Send
 
-from app.api import streams
+from app import streams
 
 pytestmark = pytest.mark.anyio
 
