@@ -12,6 +12,7 @@ from benchmarks.entrants import Field
 from benchmarks.managers import MANAGERS, OURS, Manager
 from benchmarks.managers.base import BENCH_PYTHON
 from benchmarks.measures import Measure, measures
+from benchmarks.pages import page_measures
 
 _OPEN_FILES = 8192  # 1,000 processes, with some pipes each
 
@@ -28,11 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _raise_open_files_limit()
     print(report.machine_line(), flush=True)
     kinds = [kind for kind in MANAGERS if not options.manager or kind.name in options.manager]
-    results = [
-        _run(measure, kinds) for measure in measures(options.quick) if not options.only or measure.name in options.only
-    ]
+    asked_for = [measure for measure in _all(options.quick) if not options.only or measure.name in options.only]
+    results = [_run(measure, kinds) for measure in asked_for]
     print(f"\n{report.summary(results)}")
     return 1 if any(entrant.trouble for result in results for entrant in result.entrants) else 0
+
+
+def _all(quick: bool) -> list[Measure]:
+    return measures(quick) + page_measures(quick)
 
 
 def _run(measure: Measure, kinds: Sequence[type[Manager]]) -> report.Result:
@@ -47,7 +51,7 @@ def _run(measure: Measure, kinds: Sequence[type[Manager]]) -> report.Result:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Procdeck beside supervisord and Circus.")
-    names = [measure.name for measure in measures(quick=False)]
+    names = [measure.name for measure in _all(quick=False)]
     parser.add_argument("--only", action="append", choices=names, help="this measure alone; may be repeated")
     parser.add_argument(
         "--manager",

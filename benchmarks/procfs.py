@@ -36,6 +36,16 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def named(word: str) -> set[int]:
+    """All processes that have a word in their command line."""
+    found: set[int] = set()
+    for pid in _parents():
+        with contextlib.suppress(OSError):
+            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
+
+
 def pss(pids: Iterable[int]) -> int:
     """Memory of these processes together in bytes: pages shared by n processes count as an n-th for each."""
     return sum(_pss(pid) for pid in pids)

@@ -60,6 +60,11 @@ class Connection:
         self.send(method, path, body)
         return self.receive()
 
+    def get_page(self, path: str) -> bytes:
+        """A page as a browser asks for it, but uncompressed."""
+        self._socket.sendall(f"GET {path} {self._head}Accept: text/html\r\n\r\n".encode())
+        return self.receive_body()
+
     def open_stream(self, path: str) -> None:
         """Ask for a stream of server-sent events; what comes is read by read_data()."""
         self._socket.sendall(f"GET {path} {self._head}Accept: text/event-stream\r\n\r\n".encode())

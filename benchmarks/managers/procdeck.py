@@ -5,6 +5,7 @@ import selectors
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,10 @@ class Procdeck(Manager):
         self._config = self.folder / "procdeck.toml"
         self._config.write_text(_CONFIG + (_PANDAS_CONFIG if self.program.module == "bench_pandas" else ""))
         self._serve()
-        self._connections = [self._connect() for _ in range(min(self.program.count, _CONNECTIONS))]
+        self._connections = [self.connect() for _ in range(min(self.program.count, _CONNECTIONS))]
         self._wait_ready(self._has_target)
         if self.program.function == "end":
-            self._stream = self._connect()
+            self._stream = self.connect()
             self._stream.open_stream(f"{_API}/events")
 
     def _serve(self) -> None:
@@ -90,15 +91,38 @@ class Procdeck(Manager):
                     told["join"] = now
         return told
 
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def token(self) -> str:
+        """The operator's token."""
+        return (self._data / "token").read_text().strip()
+
+    @property
+    def ids(self) -> list[str]:
+        """The processes launched last."""
+        return self._ids
+
+    def serve_anew(self, prepare: Callable[[Path], None]) -> None:
+        """End the service, do something to its data folder, and serve that."""
+        self._close_connections()
+        super().close()
+        prepare(self._data)
+        self._serve()
+        self._connections = [self.connect()]
+
     def time_adoption(self) -> float:
         self._close_connections()
         self._kill_daemon()
         began = time.monotonic()
         self._serve()
-        with self._connect() as connection:
+        with self.connect() as connection:
             self._wait_ready(lambda: _connected_keepers(connection) == self.program.count)
         took = time.monotonic() - began
-        self._connections = [self._connect() for _ in range(_CONNECTIONS)]
+        self._connections = [self.connect() for _ in range(_CONNECTIONS)]
         return took
 
     def log_files(self) -> list[Path]:
@@ -139,12 +163,13 @@ class Procdeck(Manager):
                         key.fileobj.send("POST", f"{_API}/processes", self._body)
         return ids
 
-    def _connect(self) -> Connection:
-        return Connection(self._port, (self._data / "token").read_text().strip())
+    def connect(self) -> Connection:
+        """A kept connection of the operator."""
+        return Connection(self._port, self.token)
 
     def _listens(self) -> bool:
         try:
-            with self._connect() as connection:
+            with self.connect() as connection:
                 connection.ask("GET", f"{_API}/targets")
         except OSError:
             return False

@@ -55,6 +55,18 @@ def prompt(fifo: str) -> None:
     time.sleep(3600)
 
 
+def changing(fifo: str) -> None:
+    """Report, then tell of progress twice a second, with some work in between, until killed. A target only: the peers
+    have nothing to tell it to."""
+    from procdeck import progress  # not paid by the peers
+
+    _report(fifo, time.monotonic_ns())
+    for number in range(1_000_000):
+        progress(number % 500 / 500, f"step {number}")
+        sum(range(20_000))
+        time.sleep(0.5)
+
+
 if __name__ == "__main__":
     function, target_fifo, *numbers = sys.argv[1:]
     globals()[function](target_fifo, *(float(number) if "." in number else int(number) for number in numbers))
