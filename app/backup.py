@@ -21,9 +21,9 @@ from typing import IO
 from app.data_folder import RECORD, RUNS, run_ids
 from app.db.engine import parse_url, sqlite_file
 from app.settings import Settings
-from procdeck import files, run_folder
+from procdeck import files, run_folder, usage
 
-_FILES = (run_folder.SPEC, run_folder.JOURNAL, run_folder.LOCK, run_folder.KEEPER_LOG)
+_FILES = (run_folder.SPEC, run_folder.JOURNAL, run_folder.LOCK, run_folder.KEEPER_LOG, usage.USAGE)
 _MOST = 256 * 2**20
 """Bytes of one file that are read: far more than any of ours has."""
 

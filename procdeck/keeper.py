@@ -23,7 +23,7 @@ from select import POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
-from procdeck import failpoints, oom, posix, run_folder
+from procdeck import bars, failpoints, oom, posix, run_folder
 from procdeck.birth import Newborn, bear
 from procdeck.child import MAX_LAUNCH_BYTES
 from procdeck.link import ServiceLink
@@ -31,6 +31,7 @@ from procdeck.log import LogWriter
 from procdeck.pristine import os, signal
 from procdeck.protocol import VERSION, Decoder, Message, ProtocolError, dump_json, encode, load_json
 from procdeck.tree import Meter, fork_server_pid, kill_below, leftovers, send, signal_below
+from procdeck.usage import UsageWriter
 
 READ_BYTES = 64 * 1024
 """Of one read: a pipe's capacity (pipe(7)), unless the child has made it a larger one."""
@@ -45,6 +46,8 @@ PARTIAL_AFTER = 0.1
 LOG_HINT_EVERY = 0.04
 PROGRESS_EVERY = 0.04
 """Seconds between two reports of progress to the service; of those between, the last counts."""
+BARS_EVERY = 1.0
+"""Seconds between two looks for a progress bar in the output."""
 TRACED_EVERY = 0.05
 """Seconds between two looks at a child that has ended, and whose status a tracer (ptrace(2)) still keeps from us."""
 RECONNECT_EVERY = 0.5
@@ -263,6 +266,7 @@ class Keeper:
     link: ServiceLink
     journal: run_folder.Journal
     log: LogWriter
+    usage: UsageWriter
 
     child: Newborn
 
@@ -294,7 +298,11 @@ class Keeper:
         self.last_entry: run_folder.Entry | None = None
         self.progress: dict[str, Any] | None = None
         self.progress_told_at = 0.0
+        self.tails: dict[str, bytes] = {}
+        self.looks_for_bars = True  # until the target tells its progress itself
+        self.looked_at = 0.0
         self.meter = Meter()
+        self.sampled_at = ""
         self.sample_every = SAMPLE_MIN
         self.watched = False
         self.told_end = 0
@@ -313,6 +321,8 @@ class Keeper:
         """Make the child run the launch, or start another when it can't, and see it through."""
         self.launch, self.lock_fd, self.link = launch, lock_fd, ServiceLink(launch["socket"])
         self.log = LogWriter(f"{launch['folder']}/{run_folder.LOG}", launch["log_budget"])
+        self.usage = UsageWriter(launch["folder"])
+        self.meter.begin()
         self.began = monotonic()
         try:
             # What can't be journalled is not begun: its end could never be told.
@@ -326,6 +336,7 @@ class Keeper:
         if not self.is_reaped:
             self._reap_child()
         self._drain_output()  # the last words of what was left of the tree
+        self.usage.close()
         self.link.drain()
         self.journal.close()
 
@@ -618,14 +629,28 @@ class Keeper:
         except BlockingIOError:
             return True
         if data:
-            self.log.feed(self.streams[fd], data)
+            name = self.streams[fd]
+            self.log.feed(name, data)
+            if self.looks_for_bars:
+                self.tails[name] = bars.tail(self.tails.get(name, b""), data)
         return bool(data)
 
     def _after_output(self, now: float) -> None:
+        if self.tails and not self.over and "bars" not in self.timers:
+            self._after("bars", max(0.0, self.looked_at + BARS_EVERY - now), self._look_for_bars)
         if self.log.has_unfinished and "partial" not in self.timers:
             self._after("partial", PARTIAL_AFTER, self._flush_partial)
         if self.watched and "hint" not in self.timers:
             self._after("hint", max(0.0, self.told_at + LOG_HINT_EVERY - now), self._hint)
+
+    def _look_for_bars(self) -> None:
+        """What a progress bar shows is told as progress. Now and then: bars are drawn many times a second."""
+        self.looked_at = monotonic()
+        for text in self.tails.values():
+            progress = bars.find(text)
+            if progress is not None and progress != self.progress:
+                self._take_progress(progress)
+        self.tails.clear()
 
     def _flush_partial(self) -> None:
         self.log.flush()
@@ -675,7 +700,9 @@ class Keeper:
             if kind == "outcome":
                 self._take_outcome(_outcome_of(message))
             elif kind == "progress":
-                self._take_progress(_progress_of(message))
+                progress = _progress_of(message)
+                self.looks_for_bars, self.tails = False, {}
+                self._take_progress(progress)
         except (KeyError, *_UNFIT):
             _log_trouble("a packet on the side channel is not a message of ours; ignored")
 
@@ -722,6 +749,7 @@ class Keeper:
         self._drain_output()
         if self.channel.fileno() in self.handlers:
             self._take_packets(PACKETS_AT_EXIT)
+        self._look_for_bars()
         left = self._count_left()
         failpoints.reach("keeper.exit.drained")
         self._record_start()  # an exit without a start could not be read
@@ -785,6 +813,10 @@ class Keeper:
             facts["cpu_seconds"] = round(max(facts["cpu_seconds"], spent), 6)
         if self._was_out_of_memory(ended):
             facts["oom_killed"] = True
+            if (limit := oom.limit()) is not None:
+                facts["memory_limit_bytes"] = limit
+        if self.meter.sample is not None:
+            facts["last_sample"] = {"at": self.sampled_at, "rss_bytes": self.meter.sample["rss_bytes"]}
         facts["log_bytes"] = self.log.end
         if self.progress:
             facts["progress"] = self.progress
@@ -1021,6 +1053,8 @@ class Keeper:
         self._look_after_folder()
         self._judge()  # also of a child that is not ours, see `_peek_exit`: its stops are not told to us
         changed = self._measure()
+        if self.meter.sample is not None:
+            self.usage.add(self.meter.sample)
         longest = SAMPLE_WATCHED_MAX if self.watched else SAMPLE_MAX
         self.sample_every = SAMPLE_MIN if changed else min(self.sample_every * 2, longest)
         self._after("sample", self.sample_every, self._sample)
@@ -1028,6 +1062,7 @@ class Keeper:
             self.link.offer(encode("sample", sample=self.meter.sample))
 
     def _measure(self) -> bool:
+        self.sampled_at = run_folder.now_text()
         return self.meter.measure([self.pid, *leftovers(self.pid)])
 
     # --- the service --------------------------------------------------------------------------------------------------

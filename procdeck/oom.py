@@ -57,6 +57,23 @@ def kills() -> int | None:
     return _count(_COUNTER) if _COUNTER else None
 
 
+def limit() -> int | None:
+    """How many bytes of memory this process's control group may use; None when it has no limit of its own, or that
+    can't be known."""
+    if _COUNTER is None:
+        return None
+    folder, _, name = _COUNTER.rpartition("/")
+    try:
+        text = posix.read_file(f"{folder}/{_LIMITS[name]}", 64).strip()
+    except OSError:
+        return None
+    # Version 1 has a number near to the largest there is when there is no limit.
+    return int(text) if text.isdigit() and int(text) < 2**60 else None
+
+
+_LIMITS = {"memory.events": "memory.max", "memory.oom_control": "memory.limit_in_bytes"}
+
+
 def _count(path: str) -> int | None:
     try:
         text = posix.read_file(path, 4096)

@@ -26,7 +26,7 @@ keeper → service    ``hello``           version, id, keeper_pid, pid, journal_
 keeper → service    ``entry``           entry: one line of the journal, once it is on the disk; before that only when
                                         the disk does not take it, or it is one too many for it (`procdeck.run_folder`)
 keeper → service    ``sample``          sample: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes, threads,
-                                        state
+                                        open_files, state
 keeper → service    ``condition``       condition: paused, unkillable, returned, or null (see `procdeck.keeper`)
 keeper → service    ``progress``        progress: fraction (0 to 1), message
 keeper → service    ``log``             end: offset behind the last byte of the log

@@ -1,7 +1,8 @@
 """The folder of one process on disk: the truth about it, from which the database can be made anew.
 
 ``spec.json`` (the launch), ``journal.ndjson`` (what happened, one JSON object a line, fdatasynced), ``log/`` (see
-`procdeck.log`), ``lock`` (held by the keeper as long as it lives) and ``keeper.log`` (the keeper's own troubles).
+`procdeck.log`), ``lock`` (held by the keeper as long as it lives), ``keeper.log`` (the keeper's own troubles) and
+``usage`` (what it used, see `procdeck.usage`; there when it ran for longer than a moment).
 Folders are 0700, files 0600.
 """
 

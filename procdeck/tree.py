@@ -11,16 +11,23 @@ from typing import Any
 from procdeck import posix
 from procdeck.pristine import os, signal
 
+LEAST_SPAN = 0.25
+"""Seconds over which the use of CPU is measured at least."""
+
 
 class Meter:
-    """CPU and memory of a tree, from /proc."""
+    """CPU, memory, threads and open files of a tree, from /proc."""
 
     def __init__(self) -> None:
         self.sample: dict[str, Any] | None = None
         self.cpu_seconds = 0.0
         self.max_rss_bytes = 0
         self.reaped_seconds = 0.0
-        self._at = monotonic()
+        self.begin()
+
+    def begin(self) -> None:
+        """What is measured begins now."""
+        self._since = monotonic(), self.cpu_seconds
 
     def add_reaped(self, seconds: float) -> None:
         """CPU time of an orphan that the keeper reaped: no living process's counters hold it."""
@@ -28,12 +35,13 @@ class Meter:
 
     def measure(self, pids: list[int]) -> bool:
         """Take a sample of ``pids``; whether it differs from the one before."""
-        stats = [stat for pid in pids if (stat := posix.stat(pid)) is not None]
+        found = [(pid, stat) for pid in pids if (stat := posix.stat(pid)) is not None]
+        stats = [stat for _, stat in found]
         now = monotonic()
         spent = max(self.cpu_seconds, sum(stat.ticks for stat in stats) / posix.TICKS_PER_SECOND + self.reaped_seconds)
-        percent = 100 * (spent - self.cpu_seconds) / max(now - self._at, 0.001)
+        percent = self._percent(now, spent)
         rss = sum(stat.rss_bytes for stat in stats)
-        self._at, self.cpu_seconds = now, spent
+        self.cpu_seconds = spent
         self.max_rss_bytes = max(self.max_rss_bytes, rss)
         before, self.sample = (
             self.sample,
@@ -44,10 +52,21 @@ class Meter:
                 "max_rss_bytes": self.max_rss_bytes,
                 "processes": len(stats),
                 "threads": sum(stat.threads for stat in stats),
+                "open_files": sum(posix.open_files(pid) for pid, _ in found),
                 "state": stats[0].state if stats else None,
             },
         )
         return before != self.sample
+
+    def _percent(self, now: float, spent: float) -> float:
+        """CPU use since the sample before; between two that come close on each other it stays as it was, for the kernel
+        counts in hundredths of a second."""
+        at, spent_then = self._since
+        if self.sample is not None and now - at < LEAST_SPAN:
+            last: float = self.sample["cpu_percent"]
+            return last
+        self._since = now, spent
+        return 100 * (spent - spent_then) / max(now - at, 0.001)
 
 
 def leftovers(child: int) -> list[int]:
