@@ -10,7 +10,12 @@ from fastapi.responses import StreamingResponse
 from app import streams
 from app.answers import JSONAnswer
 from app.api import make_router, problems
+from app.api.schemas import LogFound, LogLines
 from app.deps import AuthDep, IdentityDep, MetricsDep, SupervisorDep
+from app.log import places
+from app.log.find import find
+from app.log.lines import Line
+from app.log.query import Query as LogQuery
 from app.supervisor import logs
 from app.supervisor.supervisor import Supervisor
 from procdeck import log
@@ -70,6 +75,103 @@ async def read_log(
     headers = {"X-Accel-Buffering": "no", "Content-Security-Policy": "sandbox; default-src 'none'"}
     written = _bytes(supervisor, id, start, stream, follow=follow, stamped=format == "cri")
     return StreamingResponse(written, headers=headers, media_type=TEXT)
+
+
+Words = Annotated[str, Query(max_length=1000, description="Only lines with these words, as they are shown.")]
+Regex = Annotated[bool, Query(description="`q` is a regular expression.")]
+Case = Annotated[bool, Query(description="Capitals matter.")]
+Invert = Annotated[bool, Query(description="Only lines without it.")]
+Level = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    Query(description="Only lines as grave as this; those that name no level count as `info`."),
+]
+Before = Annotated[int | None, Query(ge=0, lt=2**63, description="Only lines that begin before this offset.")]
+From = Annotated[int | None, Query(ge=0, lt=2**63, description="Only lines from this offset on.")]
+At = Annotated[int | None, Query(ge=0, lt=2**63, description="The lines around this offset.")]
+Number = Annotated[int | None, Query(ge=1, lt=2**63, description="The lines around the one with this number.")]
+Time = Annotated[str, Query(max_length=64, description="The lines around this time: ISO 8601, or `14:02:11` in UTC.")]
+Count = Annotated[int, Query(ge=1, le=5000, description="Lines at most.")]
+
+
+@router.get("/processes/{id}/log/lines", response_model=LogLines, responses=problems(404, 422))
+async def read_lines(
+    id: KnownId,
+    supervisor: SupervisorDep,
+    before: Before = None,
+    after: From = None,
+    at: At = None,
+    line: Number = None,
+    time: Time = "",
+    count: Count = 500,
+    q: Words = "",
+    regex: Regex = False,
+    case: Case = False,
+    invert: Invert = False,
+    level: Level = None,
+    stream: Stream = None,
+) -> Response:
+    """A piece of the log as lines: its end, or the lines before or after an offset, or around a place; only those that
+    are wanted."""
+    wanted = _given(q=q, regex=regex, case=case, invert=invert, level=level, stream=stream)
+    place = _given(before=before, after=after, at=at, line=line, time=time, count=count)
+    _, found = await logs.reading(places.piece, logs.LogSource(supervisor, id), wanted | place)
+    return JSONAnswer(
+        {
+            "items": [_line(each) for each in found.lines],
+            "before": found.before,
+            "after": found.after,
+            "has_earlier": found.has_earlier,
+            "has_later": found.has_later,
+            "searched_back_to": found.searched or None,
+        }
+    )
+
+
+@router.get("/processes/{id}/log/find", response_model=LogFound, responses=problems(404, 422))
+async def find_lines(
+    id: KnownId,
+    supervisor: SupervisorDep,
+    q: Annotated[
+        str, Query(min_length=1, max_length=1000, description="What to look for, in lines as they are shown.")
+    ],
+    before: Before = None,
+    regex: Regex = False,
+    case: Case = False,
+    invert: Invert = False,
+    level: Level = None,
+    stream: Stream = None,
+) -> Response:
+    """Where in the whole log something is, newest lines first."""
+    query = LogQuery.of(_given(q=q, regex=regex, case=case, invert=invert, level=level, stream=stream))
+    found = await logs.reading(find, logs.LogSource(supervisor, id), query, before)
+    if found.is_slow:
+        raise places.too_slow()
+    return JSONAnswer(
+        {
+            "offsets": found.offsets,
+            "count": found.count,
+            "next": found.next,
+            "searched_back_to": None if found.next is None else found.searched,
+        }
+    )
+
+
+def _given(**parameters: object) -> dict[str, str]:
+    """Parameters as they stand in an address; those that were not given left out."""
+    known = {name: "1" if value is True else value for name, value in parameters.items()}
+    return {name: str(value) for name, value in known.items() if value is not None and value is not False}
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {
+        "offset": line.offset,
+        "number": line.number,
+        "time": line.time,
+        "stream": line.stream,
+        "level": None if line.level is None else line.level.name.lower(),
+        "text": line.text,
+        "open": line.is_open,
+    }
 
 
 async def _bytes(

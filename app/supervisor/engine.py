@@ -263,6 +263,10 @@ class LocalEngine:
         """(offset of the oldest byte kept, offset behind the last). Blocks."""
         return log.extent(str(self.folder(process_id) / run_folder.LOG))
 
+    def log_segments(self, process_id: str) -> list[tuple[int, int]]:
+        """(first offset, size) of each segment, oldest first. Blocks."""
+        return log.segments(str(self.folder(process_id) / run_folder.LOG))
+
     def log_tail_offset(self, process_id: str, lines: int) -> int:
         """The offset of the ``lines``-th record from the end. Blocks."""
         return log.tail_offset(str(self.folder(process_id) / run_folder.LOG), lines)

@@ -2,14 +2,17 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from app.supervisor.supervisor import Supervisor
 from procdeck.log import Chunk
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 BATCH_EVERY = 0.05
 """Seconds between two pieces of a log that grows: a child that writes without pause makes twenty pieces a second, not
@@ -30,6 +33,27 @@ async def _read(look: Callable[..., T], *arguments: object) -> T:
     return await asyncio.get_running_loop().run_in_executor(_readers, look, *arguments)
 
 
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """The log of one process as `app.log` reads it; its methods block."""
+
+    supervisor: Supervisor
+    key: str
+
+    def segments(self) -> list[tuple[int, int]]:
+        """(first offset, size) of each segment, oldest first."""
+        return self.supervisor.engine.log_segments(self.key)
+
+    def read(self, after: int, limit: int) -> Chunk:
+        """Whole records from ``after`` on."""
+        return self.supervisor.engine.read_log(self.key, after, limit)
+
+
+async def reading(look: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Call what reads logs, and blocks, in a thread of their readers."""
+    return await asyncio.get_running_loop().run_in_executor(_readers, partial(look, *arguments, **named))
+
+
 async def extent(supervisor: Supervisor, process_id: str) -> tuple[int, int]:
     """(offset of the oldest byte kept, offset behind the last)."""
     return await _read(supervisor.engine.log_extent, process_id)
@@ -44,7 +68,7 @@ async def start_offset(supervisor: Supervisor, process_id: str, after: int, tail
 
 async def chunks(
     supervisor: Supervisor, process_id: str, after: int, *, follow: bool, max_lag: int | None = None
-) -> AsyncIterator[Chunk]:
+) -> AsyncGenerator[Chunk]:
     """Whole records from offset ``after`` on; with ``follow`` until the process is over or the service ends, else until
     the end as it is now, or some records behind it. Who follows, and is more than ``max_lag`` bytes behind, goes on
     near the end."""
