@@ -71,7 +71,12 @@ class Stopping:
         self._runs = data_dir / RUNS
         self._socket = data_dir / SOCKET
         self._grace = grace
-        self._request = {"action": "stop", "actor": f"cli:{_user()}", "grace": grace, "reason": reason or "stop --all"}
+        self._request = {
+            "action": "stop",
+            "actor": f"cli:{user_name()}",
+            "grace": grace,
+            "reason": reason or "stop --all",
+        }
         self.met: dict[str, JSON] = {}
 
     async def run(self) -> None:
@@ -120,7 +125,8 @@ class Stopping:
         """Nothing to do: the lock on the run folder tells when it is over."""
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs this program, for the record."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # an id without a name: usual in containers

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.api.retention import NO_LIMIT
 from app.cli import codes
 from app.cli.failure import Failure
+from app.cli.offline import user_name
 from app.data_folder import RUNS, lock_data_folder
 from app.db.store import Store
 from app.errors import AppError
@@ -19,6 +20,7 @@ from app.presentation import pruned_view
 from app.retention import Limits
 from app.settings import Settings
 from app.supervisor import deletion
+from app.supervisor.activity import Activity
 from app.supervisor.folders import RunFolders
 from app.supervisor.retention import Pruned, Retention
 
@@ -51,4 +53,7 @@ def prune(settings: Settings, asked: JSON) -> JSON:
 
 async def _prune(store: Store, folders: RunFolders, limits: Limits, target: str | None, dry_run: bool) -> Pruned:
     retention = Retention(store, folders, partial(deletion.delete, store, folders), Troubles())
-    return await retention.prune(limits, target=target, dry_run=dry_run)
+    pruned = await retention.prune(limits, target=target, dry_run=dry_run)
+    if not dry_run:
+        await Activity(store).pruned(f"cli:{user_name()}", pruned, target)
+    return pruned

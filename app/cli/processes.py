@@ -53,10 +53,18 @@ def ps(
     all: Annotated[bool, typer.Option("--all", "-a", help="Those that are over too.")] = False,
     state: Annotated[list[State] | None, typer.Option(help="Only those in this state; may be repeated.")] = None,
     target: Annotated[str | None, typer.Option(metavar="TARGET", help="Only those of this target.")] = None,
+    search: Annotated[
+        str | None, typer.Option("--search", "-s", metavar="TEXT", help="Only those that fit, over or not; see below.")
+    ] = None,
 ) -> None:
-    """List the processes that are alive or wait to be started, newest first."""
-    states = state or ([] if all else sorted(ACTIVE))
-    found = list(every(cli.service(), state=[str(each) for each in states], target=target))
+    """List the processes that are alive or wait to be started, newest first.
+
+    A search has words that occur in name, target or arguments, and qualifiers: target: state: outcome: exit: arg:
+    label: name: by: created: started: ended: is:, as in --search 'train state:failed exit:-9 arg:lr=0.1 ended:24h'.
+    Quotes keep words together, and a - before a part excludes.
+    """
+    states = state or ([] if all or search else sorted(ACTIVE))
+    found = list(every(cli.service(), state=[str(each) for each in states], target=target, search=search or None))
     if cli.as_json:
         print_json(found)
         return

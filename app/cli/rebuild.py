@@ -30,9 +30,19 @@ def rebuild(cli: Cli) -> None:
     The exit code is 1 when run folders could not be taken into the record.
     """
     # Imported here: short commands need none of it.
+    from app.cli.offline import user_name
     from app.data_folder import RUNS, lock_data_folder
     from app.errors import RecordUnavailable
+    from app.supervisor.activity import Activity
+    from app.supervisor.record import Rebuilt
     from app.supervisor.record import rebuild as make_again
+
+    async def make_and_note() -> Rebuilt:
+        why = "asked for on the command line"
+        rebuilt = await make_again(settings.record_url, runs, why)
+        activity = Activity(rebuilt.store)
+        await activity.renewed(f"cli:{user_name()}", why, rebuilt.imported.taken, rebuilt.renewed.kept)
+        return rebuilt
 
     settings = cli.settings
     runs = settings.data_dir / RUNS
@@ -40,7 +50,7 @@ def rebuild(cli: Cli) -> None:
         raise Failure(f"there are no run folders in {settings.data_dir}", codes.REFUSED)
     lock = lock_data_folder(settings.data_dir)
     try:
-        rebuilt = asyncio.run(make_again(settings.record_url, runs, "asked for on the command line"))
+        rebuilt = asyncio.run(make_and_note())
         rebuilt.store.close()
     except (RecordUnavailable, OSError) as error:
         raise Failure(f"the record can't be made again: {error}", codes.TRY_LATER) from error

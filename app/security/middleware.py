@@ -77,7 +77,7 @@ def secure(app: ASGIApp, settings: Settings, auth: Auth, page: ErrorPage | None 
 
     `page` renders the refusals that a browser gets to see, as it does for `install_error_handlers`.
     """
-    return SecurityHeaders(Door(BodyLimit(AnsweredFailures(app)), settings, auth, page))
+    return SecurityHeaders(Door(BodyLimit(AnsweredFailures(app), page=page), settings, auth, page))
 
 
 def is_public(path: str) -> bool:
@@ -287,9 +287,10 @@ class AnsweredFailures:
 class BodyLimit:
     """Refuses bodies over `MAX_BODY`: by their announced length, or as soon as they grow beyond it."""
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY) -> None:
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY, page: ErrorPage | None = None) -> None:
         self._app = app
         self._limit = limit
+        self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -311,7 +312,7 @@ class BodyLimit:
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Without close the server would have to read the rest of the body to find the next request.
         error = TooLarge(f"A body may have {self._limit} bytes at most.", headers={"Connection": "close"})
-        await error_response(Request(scope), error, None)(scope, receive, send)
+        await error_response(Request(scope), error, self._page)(scope, receive, send)
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
         received = 0
