@@ -4,11 +4,13 @@ import enum
 import json
 import subprocess
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from app.pages import forms
 from app.supervisor.launches import Launch
@@ -24,6 +26,15 @@ class Colour(enum.Enum):
 class Size:
     width: int
     height: int = 3
+
+
+@dataclass
+class Job:
+    sizes: list[int]
+    size: Size
+    colour: Colour = Colour.GREEN
+    note: str | None = "n"
+    inner: "Job | None" = None
 
 
 def plain(  # type: ignore[no-untyped-def]
@@ -42,6 +53,10 @@ def plain(  # type: ignore[no-untyped-def]
     tags: list[str] = [],  # noqa: B006
     implied: Any = "text",
     note: Annotated[str, {"x-widget": "multiline"}] = "",
+    wait: timedelta = timedelta(minutes=90),
+    at: datetime | None = None,
+    token: Annotated[str, {"x-widget": "password"}] = "none",
+    nested: Job | None = None,
 ) -> None: ...
 
 
@@ -90,8 +105,11 @@ def wrong(**typed: str) -> dict[str, str]:
         ("maybe", "integer"),
         ("colour", "choice"),
         ("day", "date"),
-        ("size", "json"),
-        ("tags", "json"),
+        ("size", "fields"),
+        ("tags", "rows"),
+        ("wait", "duration"),
+        ("at", "datetime"),
+        ("token", "secret"),
         ("implied", "text"),
         ("note", "lines"),
     ],
@@ -127,12 +145,12 @@ def test_a_choice_with_a_default_begins_with_it() -> None:
 
 
 def test_members_of_an_enum_are_named() -> None:
-    assert [choice.word for choice in field("colour").choices] == ["default: 1", "RED = 1", "GREEN = 2"]
+    assert [choice.word for choice in field("colour").choices] == ["default: RED = 1", "RED = 1", "GREEN = 2"]
 
 
 def test_rest_and_keywords_are_inputs_too() -> None:
     assert [(one.label, one.widget) for one in forms.fields(BY_PLACE)][3:] == [
-        ("*rest", "list"),
+        ("*rest", "rows"),
         ("fourth", "integer"),
         ("**more", "object"),
     ]
@@ -268,8 +286,339 @@ def test_positional_arguments_come_back_by_position() -> None:
 
 
 def test_arguments_that_the_target_no_longer_has_are_named() -> None:
-    _, lost = forms.typed_of(PLAIN, [0] * 16, {"gone": 1})
-    assert lost == ["gone", "args[15]"]
+    count = len(forms.fields(PLAIN))
+    _, lost = forms.typed_of(PLAIN, [0] * (count + 1), {"gone": 1})
+    assert lost == ["gone", f"args[{count}]"]
+
+
+# --- objects and lists -------------------------------------------------------------------------------------------
+
+
+def test_an_object_has_a_field_for_each_of_its_members() -> None:
+    found = field("nested")
+    assert [(one.name, one.widget) for one in found.members] == [
+        ("nested.sizes", "rows"),
+        ("nested.size", "fields"),
+        ("nested.colour", "choice"),
+        ("nested.note", "text"),
+        ("nested.inner", "json"),  # it contains itself
+    ]
+    assert found.uses == ("default", "value")
+
+
+def test_what_an_object_and_a_list_hold_is_sent() -> None:
+    typed = {
+        "use-nested": "value",
+        "arg-nested.sizes.0": "1",
+        "arg-nested.sizes.7": "2",
+        "arg-nested.sizes.10": "3",
+        "arg-nested.size.width": "4",
+        "use-nested.note": "none",
+    }
+    found = forms.arguments(PLAIN, GIVEN | typed)
+    assert found.errors == {}
+    assert found.kwargs["nested"] == {"sizes": [1, 2, 3], "size": {"width": 4}, "note": None}
+
+
+def test_an_empty_list_is_an_empty_list() -> None:
+    assert read(use__tags="value")["tags"] == []
+    assert "tags" not in read(use__tags="default", **{"arg__tags.0": "out of sight"})
+
+
+def test_what_is_wrong_inside_is_told_inside() -> None:
+    typed = {"use-nested": "value", "arg-nested.sizes.3": "x", "arg-nested.size.width": ""}
+    found = forms.arguments(PLAIN, GIVEN | typed)
+    assert found.errors == {
+        "nested.sizes.0": "must be a whole number, not 'x'",
+        "nested.size.width": "is required",
+    }
+
+
+def test_errors_of_the_service_are_placed_inside_of_objects_and_lists() -> None:
+    errors: list[Any] = [
+        {"field": "kwargs.nested.sizes[1]", "message": "must be at most 9"},
+        {"field": "kwargs.nested.inner.size.width", "message": "is required"},
+        {"field": "kwargs.size.width", "message": "must be an integer"},
+    ]
+    at, others = forms.placed(PLAIN, errors, {"as-size": "json"})
+    assert others == []
+    assert at == {
+        "nested.sizes.1": "must be at most 9",
+        "nested.inner": ".size.width is required",
+        "size": ".width must be an integer",
+    }
+
+
+def test_a_list_and_an_object_begin_with_their_defaults() -> None:
+    def target(tags: list[str] = ["a", "b"], size: Size = Size(1)) -> None: ...  # noqa: B006, B008
+
+    parameters = parameters_schema(target)
+    tags, size = forms.inputs(forms.fields(parameters), {}, {})
+    assert (tags.use, [part.text for part in tags.parts]) == ("default", ["a", "b"])
+    assert [(part.use, part.text) for part in size.parts] == [("value", "1"), ("default", "")]
+    assert forms.arguments(parameters, {}).kwargs == {}
+
+
+def test_rows_come_and_go_by_buttons() -> None:
+    typed = {"arg-tags.0": "a", "arg-tags.1": "b", "use-tags": "value"}
+    more, _ = forms.changed(PLAIN, typed, "add-row-tags") or ({}, {})
+    assert more["arg-tags.2"] == ""
+    less, _ = forms.changed(PLAIN, more, "remove-row-tags.0") or ({}, {})
+    assert read(**{name.replace("-", "__", 1): text for name, text in less.items()})["tags"] == ["b", ""]
+    assert forms.changed(PLAIN, typed, "launch") is None
+
+
+def test_a_field_turns_into_json_and_back() -> None:
+    typed = {"use-size": "value", "arg-size.width": "4"}
+    as_json, errors = forms.changed(PLAIN, typed, "json-size") or ({}, {})
+    assert errors == {}
+    assert json.loads(as_json["arg-size"]) == {"width": 4}
+    assert forms.arguments(PLAIN, GIVEN | as_json).kwargs["size"] == {"width": 4}
+    back, errors = forms.changed(PLAIN, as_json, "plain-size") or ({}, {})
+    assert errors == {}
+    assert forms.arguments(PLAIN, GIVEN | back).kwargs["size"] == {"width": 4}
+    _, errors = forms.changed(PLAIN, as_json | {"arg-size": '{"depth": 1}'}, "plain-size") or ({}, {})
+    assert "simple inputs" in errors["size"]
+
+
+def test_nothing_that_is_wrong_is_lost_on_the_way_to_json() -> None:
+    as_json, _ = forms.changed(PLAIN, {"use-size": "value", "arg-size.width": "wide"}, "json-size") or ({}, {})
+    assert json.loads(as_json["arg-size"]) == {"width": "wide"}
+
+
+# --- times -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1h30m", 5400), ("90", 90), ("1.5", 1.5), ("2 d 4 h", 187200), ("250ms", 0.25), ("-5m", -300), ("1W", 604800)],
+)
+def test_a_time_is_typed_with_its_units(text: str, seconds: float) -> None:
+    assert read(use__wait="value", arg__wait=text)["wait"] == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "1h soon", "5 parsecs", "--1h", "1e999"])
+def test_what_is_no_time_is_told(text: str) -> None:
+    assert "must be a time such as 1h30m" in wrong(use__wait="value", arg__wait=text)["wait"]
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "value"),
+    [
+        ("2026-01-31T09:30", "", "2026-01-31T09:30:00"),
+        ("2026-01-31T09:30:05", "utc", "2026-01-31T09:30:05+00:00"),
+        ("2026-01-31T09:30:05", "Z", "2026-01-31T09:30:05Z"),
+        ("2026-01-31T09:30", "+05:30", "2026-01-31T09:30:00+05:30"),
+        ("2026-01-31T09:30:00.5+01:00", "", "2026-01-31T09:30:00.5+01:00"),
+    ],
+)
+def test_a_moment_is_sent_with_the_zone_beside_it(text: str, zone: str, value: str) -> None:
+    assert read(use__at="value", arg__at=text, zone__at=zone)["at"] == value
+
+
+def test_a_zone_that_is_none_is_told() -> None:
+    assert "neither UTC nor an offset" in wrong(use__at="value", arg__at="2026-01-31T09:30", zone__at="CET")["at"]
+
+
+def test_a_picker_is_shown_only_what_it_can_hold() -> None:
+    (one,) = forms.inputs([field("at")], {"use-at": "value", "arg-at": "2026-01-31T09:30:00+01:00"}, {})
+    assert (one.widget, one.text, one.zone) == ("datetime", "2026-01-31T09:30:00", "+01:00")
+    (one,) = forms.inputs([field("at")], {"use-at": "value", "arg-at": "2026-01-31T09:30:00.123456"}, {})
+    assert (one.widget, one.text) == ("text", "2026-01-31T09:30:00.123456")
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_is_asked_for_again_and_shown_nowhere() -> None:
+    typed, _ = forms.typed_of(PLAIN, [], {"token": "s3cret"})
+    assert typed == {"use-token": "value"}
+    assert "is a secret" in forms.arguments(PLAIN, GIVEN | typed).errors["token"]
+    (one,) = forms.inputs([field("token")], {"use-token": "value", "arg-token": "s3cret"}, {})
+    assert (one.text, one.start_text) == ("", "")
+    assert forms.without_secrets(PLAIN, {"arg-token": "s3cret", "arg-name": "x"}) == {"arg-name": "x"}
+    assert forms.veiled(PLAIN, [], {"token": "s3cret", "name": "x"}) == ([], {"token": "***", "name": "x"})
+    assert forms.prefilled(PLAIN, {"arg-token": "s3cret"}) == ({}, [])
+
+
+# --- links -------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_fills_the_form() -> None:
+    given = {
+        "arg-count": "4",
+        "arg-ratio": "0.1",
+        "use-limit": "none",
+        "arg-mode": "fast",
+        "arg-flag": "true",
+        "arg-colour": "GREEN",
+        "arg-tags": '["a", "b"]',
+        "arg-size.width": "3",
+        "arg-gone": "1",
+        "name": "ignored",
+    }
+    typed, lost = forms.prefilled(PLAIN, given)
+    assert lost == ["gone"]
+    found = forms.arguments(PLAIN, typed | {"arg-name": "x", "arg-anything": "1"})
+    assert found.errors == {}
+    assert found.kwargs == {
+        "count": 4,
+        "name": "x",
+        "flag": True,
+        "mode": "fast",
+        "anything": 1,
+        "ratio": 0.1,
+        "limit": None,
+        "colour": 2,
+        "size": {"width": 3},
+        "tags": ["a", "b"],
+    }
+
+
+def test_bad_json_of_a_link_is_kept_to_be_mended() -> None:
+    typed, _ = forms.prefilled(PLAIN, {"arg-size": "{"})
+    assert "is not JSON" in forms.arguments(PLAIN, GIVEN | typed).errors["size"]
+    (one,) = forms.inputs([field("size")], typed, {})
+    assert (one.as_json, one.text) == (True, "{")
+
+
+# --- any target, any values --------------------------------------------------------------------------------------
+
+TEXTS = st.text(max_size=8)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+JSONS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = st.sampled_from(["a", "b", "size", "args", "use"])
+SIMPLE = st.sampled_from(
+    [
+        {"type": "integer"},
+        {"type": "number", "minimum": 0},
+        {"type": "number", "x-unit": "seconds"},
+        {"type": "string"},
+        {"type": "string", "x-widget": "multiline"},
+        {"type": "string", "format": "date"},
+        {"type": "string", "format": "date-time"},
+        {"type": "boolean"},
+        {"enum": ["x", 1, None, True]},
+        {"enum": [1, 2], "x-names": ["ONE", "TWO"]},
+        {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+        {},
+    ]
+)
+
+
+def _objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.builds(
+        lambda properties, required: {
+            "type": "object",
+            "properties": properties,
+            "required": sorted(required & properties.keys()),
+            "additionalProperties": False,
+        },
+        st.dictionaries(NAMES, inner, min_size=1, max_size=3),
+        st.sets(NAMES, max_size=2),
+    )
+
+
+SCHEMAS: st.SearchStrategy[Any] = st.recursive(
+    SIMPLE,
+    lambda inner: (
+        _objects(inner)
+        | inner.map(lambda schema: {"type": "array", "items": schema})
+        | inner.map(lambda schema: {"anyOf": [schema, {"type": "null"}]})
+    ),
+    max_leaves=4,
+)
+
+
+def fitting(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Values that fit a schema, and now and then one that does not."""
+    if "anyOf" in schema:
+        return st.one_of([fitting(branch) for branch in schema["anyOf"]]) | JSONS
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"]) | JSONS
+    if schema.get("type") == "object":
+        return st.fixed_dictionaries({}, optional={k: fitting(v) for k, v in schema["properties"].items()}) | JSONS
+    if schema.get("type") == "array":
+        return st.lists(fitting(schema["items"]), max_size=4) | JSONS
+    kinds: dict[str, st.SearchStrategy[Any]] = {
+        "integer": st.integers(),
+        "number": FLOATS | st.integers(-(10**6), 10**6),
+        "string": TEXTS,
+        "boolean": st.booleans(),
+        "null": st.none(),
+    }
+    moments = {"date": st.dates().map(str), "date-time": st.datetimes().map(lambda at: at.isoformat())}
+    by_format = moments.get(schema.get("format", ""))
+    return kinds.get(schema.get("type", ""), JSONS) if by_format is None else by_format
+
+
+def lean(schema: dict[str, Any], value: Any) -> Any:
+    """A value without what says None where None is the default: the form leaves it out, which is the same."""
+    branches = [schema, *schema.get("anyOf", ())]
+    known = next((branch["properties"] for branch in branches if "properties" in branch), None)
+    if not isinstance(value, dict) or known is None:
+        return value
+    return {
+        key: lean(known.get(key, {}), inner)
+        for key, inner in value.items()
+        if inner is not None or known.get(key, {}).get("default", ...) is not None
+    }
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_was_launched_comes_back_as_it_was(data: st.DataObject) -> None:
+    properties: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    required = []
+    for name in data.draw(st.sets(NAMES, min_size=1)):
+        schema: dict[str, Any] = dict(data.draw(SCHEMAS))
+        if data.draw(st.booleans()):
+            schema["default"] = data.draw(fitting(schema))
+        else:
+            required.append(name)
+        properties[name] = schema
+        if name in required or data.draw(st.booleans()):
+            values[name] = data.draw(fitting(schema))
+    parameters = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+    typed, lost = forms.typed_of(parameters, [], values)
+    found = forms.arguments(parameters, typed)
+    assert (lost, found.errors) == ([], {})
+    whole = {"properties": properties}
+    assert lean(whole, found.kwargs) == lean(whole, values)
+
+    # And what is shown of it is what is sent: the same again when it is posted as shown.
+    shown: dict[str, str] = {}
+    for one in forms.inputs(forms.fields(parameters), typed, {}):
+        post(one, shown)
+    again = forms.arguments(parameters, shown)
+    assert (again.kwargs, again.errors) == (found.kwargs, {})
+
+
+def post(one: forms.Input, into: dict[str, str]) -> None:
+    """What a browser sends of an input."""
+    name = one.field.name
+    if one.field.uses:
+        into[f"use-{name}"] = one.use
+    if one.as_json:
+        into[f"as-{name}"] = "json"
+    if one.is_empty_meant:
+        into[f"empty-{name}"] = "yes"
+    if one.widget == "datetime":
+        into[f"zone-{name}"] = one.zone
+    if one.widget not in ("rows", "fields"):
+        into[f"arg-{name}"] = one.text.removesuffix(":00") if one.widget == "datetime" else one.text
+    for part in one.parts:
+        post(part, into)
 
 
 # --- errors of the service ---------------------------------------------------------------------------------------
@@ -289,7 +638,7 @@ def test_errors_of_the_service_are_placed_at_their_fields() -> None:
     )
     assert at == {
         "second": "must be an integer",
-        "rest": "[1] must be an integer",
+        "rest.1": "must be an integer",
         "fourth": "must be an integer",
         "**more": "colour must be a text",
         "option-name": "is too long",
@@ -345,8 +694,9 @@ def test_options_are_read() -> None:
         ("name", "a\0b", "NUL"),
         ("daemon", "perhaps", "must be one of those offered"),
         ("timeout", "0", "above 0"),
-        ("timeout", "inf", "up to ten years"),
-        ("timeout", "soon", "must be a number of seconds, not 'soon'"),
+        ("timeout", "inf", "must be a time such as 1h30m"),
+        ("timeout", "600w", "up to ten years"),
+        ("timeout", "soon", "must be a time such as 1h30m, 45s or a number of seconds, not 'soon'"),
         ("grace", "-1", "from 0"),
         ("start_method", "magic", "must be one of fork, spawn, forkserver"),
         ("log_level", "LOUD", "must be one of DEBUG"),
@@ -354,7 +704,7 @@ def test_options_are_read() -> None:
         ("env", "A=1\nB", "line 2 has not"),
         ("env", "A=1\nA=2", "has the variable 'A' twice"),
         ("cwd", "relative", "must be an absolute path"),
-        ("labels", f"a={'x' * 201}", "too long a label in line 1"),
+        ("labels", f"a={'x' * 201}", "too long a label, 'a'"),
         ("labels", "\n".join(f"l{i}=1" for i in range(51)), "at most 50 labels"),
     ],
 )
