@@ -101,6 +101,33 @@ async def _next(events: AsyncIterator[bytes]) -> bytes:
     return await anext(events)
 
 
+async def merge(leading: AsyncGenerator[bytes], *others: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The events of all, as they come, until ``leading`` has no more; whichever way it ends, all are closed then.
+
+    Nothing is stored in between: each is read on when what it gave was taken, and none waits for another.
+    """
+    sources = (leading, *others)
+    upcoming = {asyncio.ensure_future(_next(source)): source for source in sources}
+    try:
+        while upcoming:
+            done, _ = await asyncio.wait(upcoming, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                source = upcoming.pop(task)
+                try:
+                    yield task.result()
+                except StopAsyncIteration:
+                    if source is leading:
+                        return
+                else:
+                    upcoming[asyncio.ensure_future(_next(source))] = source
+    finally:
+        for task in upcoming:
+            task.cancel()
+        if upcoming:
+            await asyncio.wait(upcoming)
+        await _close(sources)
+
+
 def last_event_id(header: str | None) -> int | None:
     """The number in a Last-Event-ID header; None when there is none, -1 when it is not one of ours."""
     if header is None or header == "":

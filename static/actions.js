@@ -1,7 +1,7 @@
 // The buttons of a process without leaving the page: the forms are real ones, and what they would post is asked of the API.
 
 import { refresh } from "./live.js";
-import { toast } from "./toasts.js";
+import { refused, toast, unreachable } from "./toasts.js";
 
 export function start() {
   document.addEventListener("submit", submitted);
@@ -43,14 +43,28 @@ async function act(form) {
   const menu = form.closest("details.menu");
   if (menu) menu.open = false;
   try {
-    const process = await post(form.dataset.api);
+    const process = await post(form.dataset.api, { body: bodyOf(form), key: form.elements.key?.value });
     if (!process) return;
-    if ("go" in form.dataset) location.assign(`/processes/${process.id}`);
-    else told(form, process);
+    if ("go" in form.dataset) {
+      // Whoever comes back to this page and presses again means another one.
+      form.elements.key?.remove();
+      location.assign(`/processes/${process.id}`);
+    } else {
+      told(form, process);
+    }
     refresh();
   } finally {
     button.removeAttribute("aria-busy");
   }
+}
+
+/** What the fields of a form say, as the API takes it; null when it has none. */
+function bodyOf(form) {
+  const given = [...new FormData(form)].filter(([name, value]) => name !== "next" && name !== "key" && value !== "");
+  if (!given.length) return null;
+  return Object.fromEntries(
+    given.map(([name, value]) => [name, name === "grace" ? Number(value) : name === "tree" ? true : value]),
+  );
 }
 
 function told(form, process) {
@@ -61,17 +75,18 @@ function told(form, process) {
 }
 
 /** The process that the API answers with; null after its refusal was shown. */
-async function post(url, signal) {
+async function post(url, { signal, body = null, key } = {}) {
+  const headers = {};
+  if (key) headers["Idempotency-Key"] = key;
+  if (body) headers["Content-Type"] = "application/json";
   try {
-    const answer = await fetch(url, { method: "POST", signal });
+    const answer = await fetch(url, { method: "POST", signal, headers, body: body && JSON.stringify(body) });
     if (answer.ok) return await answer.json();
-    if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
-    const problem = await answer.json().catch(() => ({}));
-    toast(problem.detail ?? `The service answered ${answer.status}.`, { kind: "bad" });
+    await refused(answer);
     refresh();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    toast("The service can't be reached.", { kind: "bad" });
+    unreachable();
   }
   return null;
 }
@@ -108,20 +123,21 @@ async function join(form) {
   }
   const button = form.querySelector("button");
   const seconds = Number(form.elements.timeout.value || 0);
-  const word = button.textContent;
+  const word = button.querySelector(".word") ?? button;
+  const before = word.textContent;
   const control = new AbortController();
   waiting.set(form, control);
   form.dataset.uiKeep = "";
-  button.textContent = "Waiting… cancel";
+  word.textContent = "Waiting… cancel";
   try {
-    const process = await post(`${form.dataset.join}?timeout=${encodeURIComponent(seconds)}`, control.signal);
+    const process = await post(`${form.dataset.join}?timeout=${encodeURIComponent(seconds)}`, { signal: control.signal });
     if (process) answered(process, seconds);
   } catch {
     answer("The waiting was cancelled; the process goes on.");
   } finally {
     waiting.delete(form);
     delete form.dataset.uiKeep;
-    button.textContent = word;
+    word.textContent = before;
     refresh();
   }
 }

@@ -1,7 +1,8 @@
 // Makes one element like another and keeps its nodes: focus, selection, scroll positions and open menus stay.
 //
-// What the script itself has put on an element stays too: attributes `open` and `data-ui-*`, and the text of times and
-// durations as long as they mean the same. An element with `data-ui-keep` is left alone.
+// What the reader did stays too: what was typed, ticked or chosen. So does what our script put on an element: attributes
+// `open` and `data-ui-*`, and the text of times and durations as long as they mean the same. Classes and aria-* are the
+// server's. An element with `data-ui-keep` is left alone.
 
 const isOurs = (name) => name === "open" || name.startsWith("data-ui-");
 
@@ -13,8 +14,9 @@ export function morph(old, fresh) {
   } else if (!("uiKeep" in old.dataset)) {
     if (isSameTime(old, fresh)) return;
     guard(old, fresh);
-    attributes(old, fresh);
-    children(old, fresh);
+    const isEdited = wasEdited(old);
+    attributes(old, fresh, isEdited);
+    if (!isEdited) children(old, fresh);
   }
 }
 
@@ -34,12 +36,26 @@ function guard(old, fresh) {
   if (words(old) !== words(fresh)) old.dataset.uiGuardedUntil = String(performance.now() + 700);
 }
 
-function attributes(old, fresh) {
+/** Whether the reader changed a field, or is in it. */
+export function wasEdited(field) {
+  if (!field.matches("input:not([type=hidden]), textarea, select")) return false;
+  if (field.matches("[type=checkbox], [type=radio]")) return field.checked !== field.defaultChecked;
+  if (field === document.activeElement) return true;
+  if (field.localName === "select") {
+    const options = [...field.options];
+    const chosen = options.some((option) => option.defaultSelected);
+    return options.some((option, at) => option.selected !== (chosen || field.multiple ? option.defaultSelected : at === 0));
+  }
+  return field.value !== field.defaultValue;
+}
+
+function attributes(old, fresh, isEdited) {
+  const isKept = (name) => isOurs(name) || (isEdited && (name === "checked" || name === "value"));
   for (const { name } of [...old.attributes]) {
-    if (!fresh.hasAttribute(name) && !isOurs(name)) old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && !isKept(name)) old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
-    if (old.getAttribute(name) !== value && !isOurs(name)) old.setAttribute(name, value);
+    if (old.getAttribute(name) !== value && !isKept(name)) old.setAttribute(name, value);
   }
 }
 
@@ -55,7 +71,7 @@ function children(old, fresh) {
       continue;
     }
     if (match === at) at = at.nextSibling;
-    else old.insertBefore(match, at);
+    else move(old, match, at);
     morph(match, child);
   }
   while (at) {
@@ -66,3 +82,9 @@ function children(old, fresh) {
 }
 
 const isAlike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName;
+
+// Where a browser can, focus and open menus survive the move as well.
+function move(parent, node, before) {
+  if ("moveBefore" in parent) parent.moveBefore(node, before);
+  else parent.insertBefore(node, before);
+}

@@ -4,116 +4,122 @@ const LONGEST = 30_000;
 const HIDDEN_AFTER = 15_000;
 
 // A browser makes six connections to one host at most, and each stream holds one: with a stream for every page the seventh
-// would not even load. The pages that were looked at last have theirs; the others ask now and then, as every page does.
-const MOST_PAGES = 2;
+// would not even load. The pages that were looked at last have theirs; the others ask now and then.
+const MOST_PAGES = 4;
 const page = Math.random().toString(36).slice(2);
 const others = "BroadcastChannel" in window ? new BroadcastChannel("streams") : null;
-const streams = new Set();
 /** The pages that were looked at after this one. */
 const later = new Set();
 
-const hasPlace = () => later.size < MOST_PAGES;
-
-function claim() {
-  later.clear();
-  others?.postMessage({ claims: page });
-  for (const stream of streams) stream.resume();
-}
-
-others?.addEventListener("message", ({ data }) => {
-  if (data.claims) later.add(data.claims);
-  else later.delete(data.leaves);
-  for (const stream of streams) {
-    if (!hasPlace()) stream.pause();
-    else if (stream.paused) stream.resume();
-  }
-});
-addEventListener("focus", claim);
-addEventListener("pagehide", () => others?.postMessage({ leaves: page }));
-document.addEventListener("visibilitychange", () => document.hidden || claim());
-
 /**
- * Keeps one EventSource open while the page is seen.
+ * Keeps one EventSource open while the page is seen. A page has one of these.
  *
  * `url` is a function: what it returns may depend on how far the reader has come. `on` maps names of events to handlers.
  * `changed(state, {seconds, again, restarting})` is told live, reconnecting, paused or signed-out; `restarting` when the
  * service said that it ends.
  */
 export class Stream {
-  constructor(url, on, changed = () => {}) {
+  #hiding = 0;
+  #timer = 0;
+  #tries = 0;
+  #ended = false;
+  #paused = false;
+  #restarting = false;
+  #source = null;
+
+  constructor(url, on, changed) {
     this.url = url;
     this.on = on;
     this.changed = changed;
-    this.tries = 0;
-    this.ended = false;
-    this.paused = false;
-    this.restarting = false;
     document.addEventListener("visibilitychange", () => this.#seen());
+    addEventListener("focus", () => this.#claim());
+    addEventListener("online", () => this.resume());
     // Leaving the page ends the stream at once, so that its place is free for the next page.
-    addEventListener("pagehide", () => this.#stop());
-    addEventListener("pageshow", (event) => event.persisted && claim());
-    streams.add(this);
+    addEventListener("pagehide", () => {
+      others?.postMessage({ leaves: page });
+      this.#stop();
+    });
+    addEventListener("pageshow", (event) => event.persisted && this.#claim());
+    others?.addEventListener("message", ({ data }) => this.#heard(data));
     // One that is opened in the background begins when it is looked at.
-    if (!document.hidden) claim();
+    if (!document.hidden) this.#claim();
   }
 
+  /** Open, anew if it is open: what `url` says may have changed. */
   open() {
     this.#stop();
-    this.paused = false;
-    if (this.ended) return;
-    this.source = new EventSource(this.url());
-    this.source.onopen = () => {
-      this.tries = 0;
-      this.restarting = false;
+    this.#paused = false;
+    if (this.#ended) return;
+    this.#source = new EventSource(this.url());
+    this.#source.onopen = () => {
+      this.#tries = 0;
+      this.#restarting = false;
       this.changed("live", {});
     };
-    this.source.onerror = () => this.#lost();
+    this.#source.onerror = () => this.#lost();
     for (const [name, handle] of Object.entries(this.on)) {
-      this.source.addEventListener(name, (event) => handle(JSON.parse(event.data), event));
+      this.#source.addEventListener(name, (event) => handle(JSON.parse(event.data), event));
     }
-    this.source.addEventListener("auth", () => this.#signedOut());
-    this.source.addEventListener("restart", () => {
-      this.restarting = true;
+    this.#source.addEventListener("auth", () => this.#signedOut());
+    this.#source.addEventListener("restart", () => {
+      this.#restarting = true;
       this.#lost();
     });
   }
 
   /** Nothing more will come. */
   end() {
-    this.ended = true;
+    this.#ended = true;
     this.#stop();
   }
 
-  /** Open again if nothing is, and somebody looks. */
+  /** Open at once unless it is open, or nobody looks. */
   resume() {
-    if (this.source || this.ended || document.hidden) return;
-    this.tries = 0;
+    if (this.#source || this.#ended || document.hidden || later.size >= MOST_PAGES) return;
+    this.#tries = 0;
     this.open();
   }
 
   pause() {
-    if (this.ended || this.paused) return;
+    if (this.#ended || this.#paused) return;
     this.#stop();
-    this.paused = true;
+    this.#paused = true;
     this.changed("paused", {});
   }
 
+  get paused() {
+    return this.#paused;
+  }
+
+  #claim() {
+    later.clear();
+    others?.postMessage({ claims: page });
+    this.resume();
+  }
+
+  #heard({ claims, leaves }) {
+    if (claims) later.add(claims);
+    else later.delete(leaves);
+    if (later.size >= MOST_PAGES) this.pause();
+    else if (this.#paused) this.resume();
+  }
+
   #stop() {
-    clearTimeout(this.timer);
-    this.timer = 0;
-    this.source?.close();
-    this.source = null;
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    this.#source?.close();
+    this.#source = null;
   }
 
   async #lost() {
     this.#stop();
-    this.tries += 1;
-    const wait = Math.min(500 * 2 ** (this.tries - 1), LONGEST) * (0.7 + 0.6 * Math.random());
+    this.#tries += 1;
+    const wait = Math.min(500 * 2 ** (this.#tries - 1), LONGEST) * (0.7 + 0.6 * Math.random());
     const again = () => this.open();
-    this.changed("reconnecting", { seconds: Math.ceil(wait / 1000), again, restarting: this.restarting });
-    this.timer = setTimeout(again, wait);
+    this.changed("reconnecting", { seconds: Math.ceil(wait / 1000), again, restarting: this.#restarting });
+    this.#timer = setTimeout(again, wait);
     // An EventSource does not tell a refusal from a broken line.
-    if (this.tries > 1 && (await signedIn()) === false) this.#signedOut();
+    if (this.#tries > 1 && (await signedIn()) === false) this.#signedOut();
   }
 
   #signedOut() {
@@ -122,13 +128,19 @@ export class Stream {
   }
 
   #seen() {
-    clearTimeout(this.hiding);
-    if (document.hidden) this.hiding = setTimeout(() => this.pause(), HIDDEN_AFTER);
+    clearTimeout(this.#hiding);
+    if (document.hidden) this.#hiding = setTimeout(() => this.#hide(), HIDDEN_AFTER);
+    else this.#claim();
+  }
+
+  #hide() {
+    others?.postMessage({ leaves: page });
+    this.pause();
   }
 }
 
 /** Whether this browser has a session; undefined when nobody answers. */
-export async function signedIn() {
+async function signedIn() {
   try {
     const answer = await fetch("/login", { headers: { Accept: "application/json" } });
     return answer.ok ? (await answer.json()).signed_in : undefined;

@@ -1,10 +1,16 @@
 // Times relative to now and durations that go on, once a second and without asking the server.
 
-const asked = Date.now();
-const serverTime = Date.parse(document.querySelector('meta[name="server-time"]')?.content ?? "");
-const ahead = Number.isNaN(serverTime) ? 0 : serverTime - asked;
+let ahead = 0;
 
-/** Milliseconds of the server's clock: the browser's may be minutes off. */
+/** What the server's clock says just now: the browser's may be minutes off, and may be set meanwhile. */
+export function setNow(text) {
+  const serverTime = Date.parse(text ?? "");
+  if (!Number.isNaN(serverTime)) ahead = serverTime - Date.now();
+}
+
+setNow(document.querySelector('meta[name="server-time"]')?.content);
+
+/** Milliseconds of the server's clock. */
 export const now = () => Date.now() + ahead;
 
 const pad = (number) => String(number).padStart(2, "0");

@@ -180,6 +180,84 @@ async def test_the_answer_is_one_that_proxies_do_not_hold_back() -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
+class Source:
+    """Gives what it is told to, and remembers that it was closed."""
+
+    def __init__(self) -> None:
+        self.gives: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.is_closed = False
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        try:
+            while (given := await self.gives.get()) is not None:
+                yield given
+        finally:
+            await asyncio.sleep(0)
+            self.is_closed = True
+
+
+async def test_merged_events_come_as_they_come() -> None:
+    hints, log = Source(), Source()
+    merged = streams.merge(hints.events(), log.events())
+    async with asyncio.timeout(5):
+        for source, given in ((log, b"1"), (hints, b"2"), (log, b"3"), (log, b"4")):
+            source.gives.put_nowait(given)
+            assert await anext(merged) == given
+        log.gives.put_nowait(None)
+        hints.gives.put_nowait(b"5")
+        assert await anext(merged) == b"5", "it goes on without what has ended"
+        hints.gives.put_nowait(None)
+        assert [chunk async for chunk in merged] == []
+    assert hints.is_closed
+    assert log.is_closed
+
+
+async def test_the_end_of_the_leading_one_ends_the_others() -> None:
+    hints, log = Source(), Source()
+    hints.gives.put_nowait(None)
+    async with asyncio.timeout(5):
+        assert [chunk async for chunk in streams.merge(hints.events(), log.events())] == []
+    assert log.is_closed
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["waiting", "not-reading"])
+async def test_all_that_is_merged_is_closed_when_the_client_is_gone(reads: bool) -> None:
+    hints, log = Source(), Source()
+    waits = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if message.get("body") == b"one":
+            waits.set()
+            if not reads:
+                await asyncio.Event().wait()
+
+    hints.gives.put_nowait(b"one")
+    log.gives.put_nowait(b"two")
+    clients = a_gauge()
+    task = asyncio.ensure_future(respond(streams.merge(hints.events(), log.events()), clients, send))
+    async with asyncio.timeout(5):
+        await waits.wait()
+        task.cancel()
+        await asyncio.wait((task,))
+        while not (hints.is_closed and log.is_closed):
+            await asyncio.sleep(0.001)
+    assert clients._value.get() == 0
+
+
+async def test_a_failure_of_one_ends_the_stream_and_closes_the_others() -> None:
+    async def failing() -> AsyncGenerator[bytes]:
+        yield b"one"
+        raise OSError("no such file")
+
+    hints = Source()
+    merged = streams.merge(hints.events(), failing())
+    async with asyncio.timeout(5):
+        assert await anext(merged) == b"one"
+        with pytest.raises(OSError, match="no such file"):
+            await anext(merged)
+    assert hints.is_closed
+
+
 @pytest.mark.parametrize(
     ("header", "number"),
     [
