@@ -45,10 +45,10 @@ def _index_if_given(*columns: str, unique: bool = False) -> Index:
     return _index_where(f"{columns[0]} IS NOT NULL", *columns, unique=unique)
 
 
-def _index_where(condition: str, *columns: str, unique: bool = False) -> Index:
+def _index_where(condition: str, *columns: str, unique: bool = False, name: str | None = None) -> Index:
     """An index of the rows for which ``condition`` holds."""
     where = text(condition)
-    return Index(None, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 _JSON = JSON(none_as_null=True)
@@ -76,9 +76,12 @@ class ProcessRow(SQLModel, table=True):
         Index(None, "target", "number"),
         Index(None, "name", "number"),
         _index_if_given("idempotency_key", unique=True),
-        # For retention, which looks at nothing but what is over and measured: a launch is in none of these.
+        _index_if_given("origin_id", "number"),
+        # For retention, and for what ended within a time: a launch is in none of these.
         _index_where("disk_bytes IS NULL AND stopped_at IS NOT NULL", "number"),
-        _index_where("disk_bytes IS NOT NULL", "stopped_at", "number"),
+        _index_if_given("stopped_at", "number"),
+        # Those that ran for an hour or longer are few; the others ended within an hour of any time they ran at.
+        _index_where("duration >= 3600", "stopped_at", name="ix_process_long_stopped_at"),
         # With the size, so that counts and sums for each target are read from here alone.
         _index_where("disk_bytes IS NOT NULL", "target", "stopped_at", "number", "disk_bytes"),
     )
@@ -137,14 +140,16 @@ class TransitionRow(SQLModel, table=True):
 
 
 class LabelRow(SQLModel, table=True):
-    """One label of a process: the index of the JSON column ``process.labels``."""
+    """One label of a process: the index of the JSON column ``process.labels``. ``number`` is the process's, so that
+    those with a label are found in the order of a list."""
 
     __tablename__ = "label"
-    __table_args__ = (Index(None, "key", "value"),)
+    __table_args__ = (Index(None, "key", "value", "number"),)
 
     process_id: str = Field(primary_key=True, foreign_key="process.id", ondelete="CASCADE", sa_type=_Text)
     key: str = Field(primary_key=True, sa_type=_Text)
     value: str = Field(sa_type=_Text)
+    number: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
 
 
 class CounterRow(SQLModel, table=True):

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Executable,
     Result,
     Select,
+    and_,
     bindparam,
     case,
     delete,
@@ -36,14 +37,18 @@ from sqlmodel import SQLModel
 from starlette.concurrency import run_in_threadpool
 
 import app.db.models  # noqa: F401  the tables
-from app.db import files
+from app.bulk import Chosen
+from app.db import files, statistics, tally
 from app.db.engine import make_engine, parse_url, sqlite_file, upgrade
 from app.db.faults import fault_of
+from app.db.search import NOT_OVER, Finder
+from app.db.search import Filter as Filter
+from app.db.statistics import Run as Run
 from app.db.writer import Writer
 from app.errors import BadConfig, DatabaseDamaged, Invalid, RecordUnavailable, StartupError
 from app.lifecycle import PROCESS_FIELDS, Process, Transition
 from app.retention import Candidate, Held, Key
-from procdeck.states import ACTIVE, Outcome, State
+from procdeck.states import Outcome, State
 
 T = TypeVar("T")
 
@@ -68,24 +73,24 @@ MEASURED = frozenset({"disk_bytes"})
 _CHANGING = tuple(name for name in PROCESS_FIELDS if name not in FIXED | MEASURED)
 
 
+SEARCH_SECONDS = 0.25
+"""How long a search may take by default."""
+
+
 class Stale(Exception):
     """The process was changed by another since it was read; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Which processes to list: all conditions hold together, an empty one holds always.
+class Found:
+    """What a search found, newest first; ``next`` is the cursor of what follows, None when nothing can.
 
-    ``labels`` are (key, value), where value None means any; ``q`` are words that all occur in name, target or
-    arguments.
+    ``searched_back_to``: the time for the search was over before all was looked at; what was recorded since then was.
     """
 
-    states: Sequence[State] = ()
-    outcomes: Sequence[Outcome] = ()
-    target: str | None = None
-    name: str | None = None
-    labels: Sequence[tuple[str, str | None]] = ()
-    q: str = ""
+    items: list[Process]
+    next: str | None
+    searched_back_to: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +138,10 @@ def insert_process(connection: Connection, process: Process, transitions: Sequen
     values = {name: getattr(process, name) for name in PROCESS_FIELDS}
     connection.execute(_INSERT_PROCESS, values | {"search": searched(process)})
     if process.labels:
-        rows = [{"process_id": process.id, "key": key, "value": value} for key, value in process.labels.items()]
+        of_process = {"process_id": process.id, "number": process.number}
+        rows = [of_process | {"key": key, "value": value} for key, value in process.labels.items()]
         connection.execute(insert(_label), rows)
+    tally.note(connection, None, _fact(process))
     return _append(connection, transitions)
 
 
@@ -147,7 +154,13 @@ def save(connection: Connection, process: Process, transitions: Sequence[Transit
     done = connection.execute(_UPDATE_PROCESS, values | {"which": process.id, "expect_seq": expect_seq})
     if done.rowcount != 1:
         raise Stale(f"process {process.id} is no longer at {expect_seq}")
+    if transitions and (before := transitions[0].from_state) is not None:
+        tally.note(connection, tally.Fact(before), _fact(process))  # one that goes on has no outcome yet
     return _append(connection, transitions)
+
+
+def _fact(process: Process) -> tally.Fact:
+    return tally.Fact(process.state, process.outcome, process.stopped_at)
 
 
 def _append(connection: Connection, transitions: Sequence[Transition]) -> list[int]:
@@ -174,13 +187,18 @@ def event_ids(connection: Connection, count: int) -> range:
     return range(last + 1, last + 1 + count)
 
 
+_OF_DELETED = [_process.c[name] for name in ("number", "state", "outcome", "stopped_at")]
+
+
 def delete_process(connection: Connection, process_id: str) -> bool:
     """Remove a process with its history and labels; whether there was one. No number of it is given again."""
     events = select(func.max(_transition.c.id)).where(_transition.c.process_id == process_id)
     last_event_id = connection.scalar(events)
-    number = connection.scalar(delete(_process).where(_process.c.id == process_id).returning(_process.c.number))
-    if number is None:
+    gone = connection.execute(delete(_process).where(_process.c.id == process_id).returning(*_OF_DELETED)).first()
+    if gone is None:
         return False
+    number, *counted = gone
+    tally.note(connection, tally.Fact(*counted), None)
     _keep_count(connection, "process", number)
     _keep_count(connection, "event", last_event_id or 0)
     return True
@@ -256,6 +274,8 @@ class Store:
         self._largest = 0
         self._closed = False
         self.writer = writer
+        self.tally = writer.tally
+        """How many processes there are of each kind, see `count_all`."""
 
     @classmethod
     def open(cls, url: str | URL) -> "Store":
@@ -296,7 +316,9 @@ class Store:
             raise StartupError(f"The database {path} can't be moved aside: {error.strerror}.") from error
         counts = files.salvage_counts(kept) if kept else {}
         try:
-            return cls.open(url), Renewed(why, kept, counts)
+            store = cls.open(url)
+            store.tally.is_known = True  # there is nothing to be counted
+            return store, Renewed(why, kept, counts)
         except StartupError:
             files.remove(path)  # half a database of ours; the next try begins anew
             raise
@@ -315,7 +337,7 @@ class Store:
 
     def adopt(self, fresh: "Store") -> None:
         """Go on with the database of ``fresh``, in place of the one that was closed."""
-        self._engine, self.writer = fresh._engine, fresh.writer
+        self._engine, self.writer, self.tally = fresh._engine, fresh.writer, fresh.tally
         self._damage, self._largest, self._closed = None, 0, False
 
     def damage(self) -> str | None:
@@ -327,6 +349,11 @@ class Store:
     def url(self) -> str | URL:
         """Where the database is."""
         return self._url
+
+    async def count_all(self) -> None:
+        """Make the `tally` hold, if it does not. Raises `app.errors.RecordUnavailable`."""
+        if not self.tally.is_known:
+            await self.writer.run(tally.count_all)
 
     def suspect(self, why: str) -> None:
         """Take the database for damaged: its content is not what was written to it."""
@@ -374,17 +401,53 @@ class Store:
 
         Raises `app.errors.Invalid` for a cursor that is not one of ours.
         """
-        query = _filtered(wanted).order_by(_process.c.number.desc()).limit(limit + 1)
-        if cursor is not None:
-            query = query.where(_process.c.number < decode_cursor(cursor))
-        found = [Process(*row) for row in self.rows(query)]
-        more = encode_cursor(found[limit - 1].number) if len(found) > limit else None
-        return found[:limit], more
+        found = self.search(wanted, limit, cursor, budget=None)
+        return found.items, found.next
+
+    def search(
+        self, wanted: Filter, limit: int, cursor: str | None = None, budget: float | None = SEARCH_SECONDS
+    ) -> Found:
+        """`page`, within about ``budget`` seconds (None: however long it takes).
+
+        When the time is over before a page is full it tells what it found, and the cursor to continue from. Who is
+        asked for by number or id comes first. Raises `app.errors.Invalid` for a cursor that is not one of ours.
+        """
+        below = None if cursor is None else decode_cursor(cursor)
+        found = Finder(self.rows, wanted).page(limit, below, budget)
+        following = None if found.next is None else encode_cursor(found.next)
+        return Found(found.items, following, found.searched_back_to)
+
+    def count(self, wanted: Filter, at_most: int = 10_000, budget: float | None = SEARCH_SECONDS) -> tuple[int, bool]:
+        """(how many are wanted, True), or (a lower bound, False) when there are more than ``at_most`` or the time was
+        over."""
+        return Finder(self.rows, wanted).count(at_most, budget)
+
+    def spans(self, begin: datetime, end: datetime, target: str | None = None, limit: int = 1000) -> list[Run]:
+        """The processes that ran at some time from ``begin`` to ``end``, by their start; of more than ``limit`` those
+        are left out that ended first."""
+        return statistics.spans(self.rows, begin, end, target, limit)
+
+    def recent_of_targets(self, targets: Iterable[str], each: int = 20) -> dict[str, list[Run]]:
+        """The newest ``each`` processes of each of ``targets``, the newest first."""
+        return statistics.recent(self.rows, targets, each)
+
+    def durations(self, target: str, limit: int = 50) -> list[Run]:
+        """The newest of a target that ran and are over, the newest first; its newest ``4 * limit`` are looked at."""
+        return statistics.durations(self.rows, target, limit)
+
+    def brief(self, wanted: Filter, at_most: int) -> list[Chosen]:
+        """The first ``at_most`` that are wanted, newest first, however long it takes: half a second for 100,000."""
+        return Finder(self.rows, wanted).brief(at_most)
 
     def transitions(self, process_id: str) -> list[Transition]:
         """The history of a process, oldest first."""
         query = select(*_TRANSITION_COLUMNS).where(_transition.c.process_id == process_id).order_by(_transition.c.seq)
         return [Transition(*row) for row in self.rows(query)]
+
+    def relaunches(self, process_id: str, limit: int) -> list[Process]:
+        """The first ``limit`` processes that were launched again from this one, oldest first."""
+        query = select(*_PROCESS_COLUMNS).where(_process.c.origin_id == process_id).order_by(_process.c.number)
+        return [Process(*row) for row in self.rows(query.limit(limit))]
 
     def events_after(self, event_id: int, limit: int) -> list[RecordedEvent]:
         """The first ``limit`` events after the one of this number, in their order."""
@@ -402,7 +465,7 @@ class Store:
 
     def active(self) -> list[Process]:
         """The processes that are not over, oldest first."""
-        query = select(*_PROCESS_COLUMNS).where(_process.c.state.in_(_NOT_OVER)).order_by(_process.c.number)
+        query = select(*_PROCESS_COLUMNS).where(_process.c.state.in_(NOT_OVER)).order_by(_process.c.number)
         return [Process(*row) for row in self.rows(query)]
 
     def active_of(self, process_ids: Iterable[str]) -> list[Process]:
@@ -487,15 +550,13 @@ class Store:
 
 
 _STOPPED_AT = _process.c.stopped_at
-_IS_MEASURED = _process.c.disk_bytes.is_not(None)
+_IS_MEASURED = and_(_process.c.disk_bytes.is_not(None), _STOPPED_AT.is_not(None))
 _CANDIDATE_COLUMNS = [_process.c[name] for name in ("id", "number", "name", "target", "stopped_at", "disk_bytes")]
 
 
 def _of_target(query: Select[Any], target: str | None) -> Select[Any]:
     return query if target is None else query.where(_process.c.target == target)
 
-
-_NOT_OVER = tuple(ACTIVE | {State.CREATED})
 
 _EVENTS = select(_transition.c.id, *_TRANSITION_COLUMNS, *(_process.c[name] for name in _OF_EVENT)).join_from(
     _transition, _process
@@ -505,28 +566,6 @@ _EVENTS = select(_transition.c.id, *_TRANSITION_COLUMNS, *(_process.c[name] for 
 def _event(row: Sequence[Any]) -> RecordedEvent:
     of_process = 1 + len(_TRANSITION_FIELDS)
     return RecordedEvent(row[0], Transition(*row[1:of_process]), *row[of_process:])
-
-
-def _filtered(wanted: Filter) -> Select[Any]:
-    query = select(*_PROCESS_COLUMNS)
-    if wanted.states:
-        query = query.where(_process.c.state.in_(wanted.states))
-    if wanted.outcomes:
-        query = query.where(_process.c.outcome.in_(wanted.outcomes))
-    if wanted.target is not None:
-        query = query.where(_process.c.target == wanted.target)
-    if wanted.name is not None:
-        query = query.where(_process.c.name == wanted.name)
-    for key, value in wanted.labels:
-        query = query.where(_process.c.id.in_(_labelled(key, value)))
-    for word in wanted.q.casefold().split():
-        query = query.where(_process.c.search.contains(word, autoescape=True))
-    return query
-
-
-def _labelled(key: str, value: str | None) -> Select[Any]:
-    query = select(_label.c.process_id).where(_label.c.key == key)
-    return query if value is None else query.where(_label.c.value == value)
 
 
 def encode_cursor(number: int) -> str:

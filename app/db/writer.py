@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.engine import checkpoint, file_guard
 from app.db.faults import fault_of
+from app.db.tally import Note, Tally, notes_of
 from app.errors import RecordUnavailable
 from procdeck import failpoints
 
@@ -58,6 +59,8 @@ class Writer:
     def __init__(self, engine: Engine) -> None:
         self.failing: RecordUnavailable | None = None
         self.guard = file_guard(engine)
+        self.tally = Tally()
+        """Kept up to date with what the jobs note of it."""
         self._engine = engine
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._closed = False
@@ -130,16 +133,27 @@ class Writer:
             self.guard()
             failpoints.reach("service.commit.before")
             try:
-                with self._engine.begin() as connection:
-                    _run_together(group, connection)
+                self._transact(group, _run_together)
             except _JobFailed:
                 # Some jobs run twice, seldom; a savepoint for each job always would take as long as most jobs do.
-                with self._engine.begin() as connection:
-                    _run_apart(group, connection)
+                self._transact(group, _run_apart)
             failpoints.reach("service.commit.after")
         except Exception as error:
             for work in group:
                 work.error = error
+
+    def _transact(self, group: list[_Work], run: Callable[[list[_Work], Connection, list[Note]], None]) -> None:
+        is_committing = False
+        try:
+            with self._engine.begin() as connection:
+                notes = notes_of(connection)
+                run(group, connection, notes)
+                is_committing = True
+        except BaseException:
+            if is_committing:
+                self.tally.doubt()
+            raise
+        self.tally.committed(notes)
 
 
 def _checkpointing(_connection: Connection) -> None:
@@ -150,7 +164,7 @@ class _JobFailed(Exception):
     """A job of a group failed, so that nothing of the group was committed."""
 
 
-def _run_together(group: list[_Work], connection: Connection) -> None:
+def _run_together(group: list[_Work], connection: Connection, _notes: list[Note]) -> None:
     for work in group:
         try:
             work.result = work.job(connection)
@@ -160,13 +174,15 @@ def _run_together(group: list[_Work], connection: Connection) -> None:
             raise
 
 
-def _run_apart(group: list[_Work], connection: Connection) -> None:
+def _run_apart(group: list[_Work], connection: Connection, notes: list[Note]) -> None:
     for work in group:
         savepoint = connection.begin_nested()
+        noted = len(notes)
         try:
             work.result = work.job(connection)
         except Exception as error:
             work.error = error
+            del notes[noted:]
             try:
                 savepoint.rollback()
             except SQLAlchemyError:

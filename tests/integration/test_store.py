@@ -240,6 +240,16 @@ async def test_a_request_is_found_by_its_key_and_never_recorded_twice(store: Sto
     assert store.ids() == {make(number).id for number in (1, 2, 3)}
 
 
+async def test_what_was_launched_again_from_a_process_is_found(store: Store) -> None:
+    first = make(1)
+    await add(store, first, make(2), *(make(number, origin_id=first.id) for number in (3, 4, 5)))
+    assert [process.number for process in store.relaunches(first.id, 2)] == [3, 4]
+    assert store.relaunches(make(2).id, 2) == []
+    if store.can_be_renewed:
+        plan = store.rows(text("EXPLAIN QUERY PLAN SELECT * FROM process WHERE origin_id = 'x' ORDER BY number"))  # type: ignore[arg-type]
+        assert "ix_process_origin_id_number" in str(plan)
+
+
 async def test_active_processes_and_counts(store: Store) -> None:
     over = {"state": State.EXITED, "outcome": Outcome.FAILED}
     await add(store, make(1), make(2, state=State.RUNNING), make(3, **over), make(4, **over), make(5))

@@ -5,7 +5,16 @@ from typing import get_type_hints
 from sqlalchemy import Table
 from sqlmodel import SQLModel
 
-from app.db.models import CounterRow, LabelRow, ProcessRow, SessionRow, TransitionRow
+from app.db.models import (
+    ActivityRow,
+    CounterRow,
+    LabelRow,
+    PresetRow,
+    ProcessRow,
+    SessionRow,
+    TransitionRow,
+    ViewRow,
+)
 from app.db.store import FIXED, MEASURED
 from app.lifecycle import PROCESS_FIELDS, Process, Transition
 from app.security.auth import Session
@@ -34,7 +43,7 @@ def test_a_session_is_what_the_door_keeps() -> None:
 
 
 def test_all_tables_are_here() -> None:
-    models = (CounterRow, LabelRow, ProcessRow, SessionRow, TransitionRow)
+    models = (ActivityRow, CounterRow, LabelRow, PresetRow, ProcessRow, SessionRow, TransitionRow, ViewRow)
     assert set(SQLModel.metadata.tables) == {model.__tablename__ for model in models}
 
 
