@@ -214,14 +214,15 @@ def problem(error: AppError) -> dict[str, Any]:
 # --- from an error to a response ---------------------------------------------------------------------------------
 
 ErrorPage = Callable[[Request, Mapping[str, Any]], str]
-"""Makes the HTML of an error page from a problem detail; the status and the headers are set here."""
+"""Makes the HTML of an error page from a problem detail, which for it also has the seconds to wait as `retry_after`, if
+there are any. The status and the headers are set here."""
 
-_API = ("/api/", "/docs/")
+_API = ("/api/", "/docs/", "/ui/")
 _API_PATHS = frozenset({"/api", "/docs", "/metrics", "/openapi.json", "/healthz", "/readyz"})
 
 
 def is_api(path: str) -> bool:
-    """Whether machines ask for this path; everything else is a page or belongs to one."""
+    """Whether machines ask for this path, a page's script among them; everything else is a page or belongs to one."""
     return path in _API_PATHS or path.startswith(_API)
 
 
@@ -243,14 +244,19 @@ def failure_response(request: Request, error: Exception, page: ErrorPage | None)
 
 
 def _problem_response(
-    request: Request, body: Mapping[str, Any], headers: Mapping[str, str] | None, page: ErrorPage | None
+    request: Request, body: dict[str, Any], headers: Mapping[str, str] | None, page: ErrorPage | None
 ) -> Response:
     if page is not None and wants_html(request.scope["path"], request.headers.get("accept", "")):
         try:
-            return HTMLAnswer(page(request, body), body["status"], headers)
+            return HTMLAnswer(page(request, body | _seconds_to_wait(headers or {})), body["status"], headers)
         except Exception:
             log.exception("the error page can't be made; sending the problem as JSON")
     return JSONAnswer(body, body["status"], headers, PROBLEM_JSON)
+
+
+def _seconds_to_wait(headers: Mapping[str, str]) -> dict[str, int]:
+    seconds = headers.get("Retry-After", "")
+    return {"retry_after": int(seconds)} if seconds.isdigit() else {}
 
 
 def install_error_handlers(app: FastAPI, page: ErrorPage | None = None) -> None:

@@ -217,6 +217,8 @@ _EXIT_DETAIL = (
     "log_dropped_bytes",
     "result_omitted",
     "oom_killed",
+    "memory_limit_bytes",
+    "last_sample",
 )
 
 

@@ -10,8 +10,22 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 from app import pages
-from app.api import events, logs, machine, processes, retention, service, targets
+from app.api import (
+    activity,
+    events,
+    logs,
+    machine,
+    operations,
+    presets,
+    processes,
+    retention,
+    service,
+    targets,
+    usage,
+    views,
+)
 from app.api.schemas import LogPage, Problem
+from app.compression import Compression
 from app.db.saved import Saved
 from app.db.store import Sessions, Store
 from app.deps import Parts
@@ -19,7 +33,8 @@ from app.errors import install_error_handlers
 from app.health.self_check import SelfCheck
 from app.health.troubles import Troubles
 from app.metrics import Metrics
-from app.pages.render import StaticFiles, error_page
+from app.pages.files import StaticFiles, files
+from app.pages.render import error_page
 from app.resources import resource_dir
 from app.security.auth import Auth, Session, load_token
 from app.security.middleware import secure
@@ -34,10 +49,24 @@ logger = logging.getLogger("procdeck")
 def create_app() -> FastAPI:
     """The application without its parts: routes, static files, error answers, and the schema that is true of them."""
     app = FastAPI(title="Procdeck", version=VERSION, docs_url=None, redoc_url=None)
-    for module in (processes, logs, events, targets, retention, service, machine):
+    for module in (
+        processes,
+        operations,
+        views,
+        presets,
+        usage,
+        logs,
+        events,
+        targets,
+        retention,
+        activity,
+        service,
+        machine,
+    ):
         app.include_router(module.router)
     app.include_router(pages.router)
-    app.mount("/static", StaticFiles(directory=resource_dir("static")), name="static")
+    app.mount("/static", StaticFiles(files()), name="static")
+    app.add_middleware(Compression)
     install_error_handlers(app, error_page)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

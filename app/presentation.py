@@ -3,11 +3,13 @@
 Computed from facts, stored nowhere.
 """
 
+import contextlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from app.lifecycle import Process
+from app import units
+from app.lifecycle import KEEPER, SERVICE, Process
 from app.retention import Choice
 from procdeck.states import Outcome, State
 
@@ -131,17 +133,30 @@ def _crashed(process: Process) -> str:
     name = process.signal or "a signal"
     said = f"Killed by {name} ({process.exitcode}), which was not sent by Procdeck"
     if process.detail.get("oom_killed"):
-        used = f"; it had used up to {_mib(process.max_rss_bytes)}" if process.max_rss_bytes else ""
-        return f"{said}: the kernel ended it because the memory of its control group was used up{used}."
+        limit = process.detail.get("memory_limit_bytes")
+        most = f" ({units.size(limit)} at most)" if limit else ""
+        why = f"the kernel ended it because the memory of its control group{most} was used up"
+        return f"{said}: {why}{_memory(process)}."
     if name == "SIGKILL":
-        seen = f"; it had used up to {_mib(process.max_rss_bytes)} of memory" if process.max_rss_bytes else ""
-        return f"{said}. Often the kernel's out-of-memory killer{seen}."
+        return f"{said}. Often the kernel's out-of-memory killer{_memory(process)}."
     meaning = _MEANINGS.get(name)
     return f"{said}: {meaning}; {_NO_TRACEBACK}." if meaning else f"{said}."
 
 
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.0f} MiB"
+def _memory(process: Process) -> str:
+    """How much memory it had, as far as that is known."""
+    if not process.max_rss_bytes:
+        return ""
+    seen = ""
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # none, or what somebody wrote into a journal
+        last = process.detail["last_sample"]
+        seen = f", and {units.size(last['rss_bytes'])} when last measured, at {_clock(last['at'])}"
+    return f"; it had used up to {units.size(process.max_rss_bytes)} of memory{seen}"
+
+
+def _clock(at: str) -> str:
+    """The time of day, in the zone that all of it is kept in."""
+    return datetime.fromisoformat(at).astimezone(UTC).strftime("%H:%M:%S UTC")
 
 
 def _stopped(process: Process) -> str:
@@ -149,10 +164,11 @@ def _stopped(process: Process) -> str:
         if process.exitcode is None:
             return "Cancelled before it was started."
         return f"Ended by {process.signal}, which was sent through Procdeck."
-    who = f"{_ACTIONS.get(process.asked['action'], 'ended')} by {process.asked['actor']}"
+    actor = {KEEPER: "its keeper", SERVICE: "the service"}.get(process.asked["actor"], process.asked["actor"])
+    who = f"{_ACTIONS.get(process.asked['action'], 'ended')} by {actor}"
     why = f" ({process.asked['reason']})" if process.asked.get("reason") else ""
     how = f"ended by {process.signal}" if process.signal else f"exit code {process.exitcode}"
-    return f"Asked to end: {who}{why}; {how}{_after(process)}."
+    return f"Asked to end: {who}{why} at {_clock(process.asked['at'])}; {how}{_after(process)}."
 
 
 _ACTIONS = {"stop": "stop", "terminate": "SIGTERM", "kill": "SIGKILL", "interrupt": "SIGINT"}
@@ -185,7 +201,8 @@ def _lost(process: Process) -> str:
     if ended is None:
         return "What became of it can't be known; the end of its history says why."
     rest = f" {ended} process(es) left of its tree were ended." if ended else ""
-    return f"Its keeper was killed, so what became of it can't be known; it is not running any more.{rest}"
+    pid = f" Pid {process.pid} is no longer this process." if process.pid else ""
+    return f"Its keeper was killed, so what became of it can't be known; it is not running any more.{pid}{rest}"
 
 
 _SUMMARIES = {

@@ -21,6 +21,7 @@ from app.db.store import Filter
 from app.deps import ActorDep, StoreDep, SupervisorDep
 from app.lifecycle import Process, Transition
 from app.presentation import view
+from app.search import QUALIFIERS, parse
 from app.supervisor.launches import Launch
 from app.supervisor.supervisor import Supervisor
 from procdeck.states import Outcome, State
@@ -65,6 +66,12 @@ async def launch(
     return shown(supervisor, process, 201 if is_new else 200, Location=f"/api/v1/processes/{process.id}")
 
 
+_SEARCH_HELP = (
+    "Words, which all must occur in name, target or arguments, and qualifiers. Quotes keep words together; a leading"
+    " `-` excludes.\n\n"
+) + "\n".join(f"- `{name}:` {meaning}" for name, meaning in QUALIFIERS.items())
+
+
 @router.get("/processes", response_model=ProcessPage, responses=problems(422))
 async def list_processes(
     supervisor: SupervisorDep,
@@ -75,17 +82,24 @@ async def list_processes(
     name: str | None = None,
     label: Annotated[list[str], Query(description="`key` or `key=value`; all must fit.")] = [],  # noqa: B006
     q: Annotated[str, Query(max_length=500, description="Words in name, target or arguments.")] = "",
+    search: Annotated[str, Query(description=_SEARCH_HELP)] = "",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """The processes, newest first."""
-    wanted = Filter(state, outcome, target, name, [_label(text) for text in label], q)
-    found, following = await run_in_threadpool(store.page, wanted, limit, cursor)
+    """The processes, newest first. All conditions hold together.
+
+    A search through very many that takes too long ends early: `searched_back_to` tells how far it came, and the cursor
+    `next` continues it. So a page may have fewer items than `limit`, even none, while `next` is given.
+    """
+    labels = [_label(text) for text in label]
+    wanted = Filter(state, outcome, target, name, labels, q, parse(search))
+    found = await run_in_threadpool(store.search, wanted, limit, cursor)
     items = [
         view(process, supervisor.sample(process.id), supervisor.condition(process.id))
-        for process in supervisor.refresh(found)
+        for process in supervisor.refresh(found.items)
     ]
-    return JSONAnswer({"items": items, "next": following})
+    back_to = found.searched_back_to
+    return JSONAnswer({"items": items, "next": found.next, "searched_back_to": back_to and back_to.isoformat()})
 
 
 def _label(text: str) -> tuple[str, str | None]:
@@ -100,9 +114,9 @@ async def show_process(id: str, supervisor: SupervisorDep) -> Response:
 
 
 @router.delete("/processes/{id}", status_code=204, responses=problems(404, 409))
-async def delete_process(id: str, supervisor: SupervisorDep) -> Response:
+async def delete_process(id: str, supervisor: SupervisorDep, actor: ActorDep) -> Response:
     """Remove the record and the log; 409 while it is alive."""
-    await supervisor.delete(id)
+    await supervisor.delete(id, actor)
     return Response(status_code=204)
 
 
@@ -186,7 +200,9 @@ async def signal_process(id: str, body: SignalRequest, supervisor: SupervisorDep
     response_model=ProcessView,
     responses=problems(404, 409, 422, 503),
 )
-async def relaunch_process(id: str, supervisor: SupervisorDep, actor: ActorDep) -> Response:
+async def relaunch_process(
+    id: str, supervisor: SupervisorDep, actor: ActorDep, idempotency_key: Key = None
+) -> Response:
     """Launch a new process with the same spec; its `origin_id` is this one."""
-    process = await supervisor.relaunch(id, actor)
+    process = await supervisor.relaunch(id, actor, idempotency_key)
     return shown(supervisor, process, 201, Location=f"/api/v1/processes/{process.id}")

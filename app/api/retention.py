@@ -7,7 +7,7 @@ from fastapi import Body, Response
 from app.answers import JSONAnswer
 from app.api import make_router, problems
 from app.api.schemas import PruneRequest, PruneResult
-from app.deps import SettingsDep, SupervisorDep
+from app.deps import ActorDep, SettingsDep, SupervisorDep
 from app.errors import FieldError, Invalid
 from app.presentation import pruned_view
 from app.retention import Limits
@@ -19,6 +19,7 @@ router = make_router("retention")
 async def prune(
     supervisor: SupervisorDep,
     settings: SettingsDep,
+    actor: ActorDep,
     body: Annotated[PruneRequest | None, Body()] = None,
 ) -> Response:
     """Remove finished processes, record and log; with `dry_run` only tell which.
@@ -31,7 +32,7 @@ async def prune(
     if not limits:
         message = "or another limit is needed: nothing says what is to be kept"
         raise Invalid(NO_LIMIT, errors=[FieldError(field=name, message=message) for name in LIMITS])
-    pruned = await supervisor.prune(limits, asked.target, dry_run=asked.dry_run)
+    pruned = await supervisor.prune(limits, asked.target, dry_run=asked.dry_run, actor=actor)
     answer: dict[str, Any] = pruned_view(pruned.shown, pruned.count, pruned.bytes, dry_run=asked.dry_run)
     return JSONAnswer(answer)
 

@@ -117,6 +117,38 @@ class PruneResult(BaseModel):
     dry_run: bool
 
 
+class ActivitySubject(BaseModel):
+    """What something was done to."""
+
+    kind: str = Field(description="process, processes, target, targets, view, preset, operation, session, service")
+    id: str = Field(description="Empty for what has no id.")
+    name: str
+
+
+class ActivityItem(BaseModel):
+    """Something that was done."""
+
+    number: int = Field(description="Counted together with the events: the order of both.")
+    at: datetime
+    actor: str = Field(description="`service` and `keeper` are ours; everyone else asked.")
+    action: str = Field(examples=["launched", "stop", "deleted"])
+    subject: ActivitySubject
+    reason: str | None
+    result: str = Field(description="What has become of it, in words; empty when there is nothing to say.")
+    text: str = Field(description="All of it as a sentence.")
+    detail: dict[str, Any]
+
+
+class ActivityPage(BaseModel):
+    """What was done, newest first."""
+
+    items: list[ActivityItem]
+    next: int | None = Field(description="For `before`, to go on; null at the end.")
+    searched_back_to: datetime | None = Field(
+        description="Set when the time for the search was used up before the page was full: go on with `next`."
+    )
+
+
 class ErrorView(BaseModel):
     """An exception as data."""
 
@@ -189,6 +221,9 @@ class ProcessPage(BaseModel):
 
     items: list[ProcessView]
     next: str | None = Field(description="Cursor of the next page.")
+    searched_back_to: datetime | None = Field(
+        description="The search took too long, and looked at what was recorded since then; `next` continues it."
+    )
 
 
 class TransitionView(BaseModel):
@@ -209,6 +244,35 @@ class TransitionList(BaseModel):
     """The history of a process, oldest first."""
 
     items: list[TransitionView]
+
+
+class UsageFigures(BaseModel):
+    """One value of each thing that is measured, over the whole life."""
+
+    cpu_percent: float = Field(description="Of one core; the whole tree.")
+    rss_bytes: int
+    threads: float
+    open_files: float
+    processes: float
+
+
+class UsagePoint(BaseModel):
+    """What was used at a time. A point that stands for several measurements has the highest of each."""
+
+    at: datetime
+    cpu_percent: float = Field(description="Of one core, since the point before; the whole tree.")
+    rss_bytes: int
+    threads: int
+    open_files: int
+    processes: int
+
+
+class UsageHistory(BaseModel):
+    """What a process used, oldest first: at most 1000 points. Between two of them that say the same nothing changed."""
+
+    items: list[UsagePoint]
+    average: UsageFigures | None = Field(description="Over time; null when nothing was measured.")
+    maximum: UsageFigures | None
 
 
 class Source(BaseModel):
@@ -270,6 +334,46 @@ class LogRecord(BaseModel):
     stream: Literal["stdout", "stderr"]
     text: str
     partial: bool
+
+
+class LogLine(BaseModel):
+    """A line of a log: its records joined, without colours and without what a carriage return took back.
+
+    ``offset`` names it, ``number`` counts from the oldest line kept, ``level`` is guessed from the text; ``open`` when
+    more of it may come.
+    """
+
+    offset: int
+    number: int
+    time: str
+    stream: Literal["stdout", "stderr"]
+    level: Literal["debug", "info", "warning", "error"] | None
+    text: str
+    open: bool
+
+
+class LogLines(BaseModel):
+    """A piece of a log. ``before`` and ``after`` lead on; ``searched_back_to`` is how far was looked when time was up
+    before enough lines were found, else null."""
+
+    items: list[LogLine]
+    before: int
+    after: int
+    has_earlier: bool
+    has_later: bool
+    searched_back_to: str | None
+
+
+class LogFound(BaseModel):
+    """Where lines were found: the offsets of the newest 10,000, newest first, and how many there are.
+
+    The search stops after a second at most: then ``next`` is the offset to go on ``before``, else it is null.
+    """
+
+    offsets: list[int]
+    count: int
+    next: int | None
+    searched_back_to: str | None
 
 
 class LogPage(BaseModel):

@@ -7,7 +7,7 @@ from fastapi import Response
 from app.answers import JSONAnswer
 from app.api import make_router, problems
 from app.api.schemas import LoginLink, TargetList, TargetView
-from app.deps import AuthDep, SettingsDep, SupervisorDep
+from app.deps import ActorDep, AuthDep, SettingsDep, SupervisorDep
 from app.errors import NotFound
 
 router = make_router("targets")
@@ -26,9 +26,9 @@ async def list_targets(supervisor: SupervisorDep) -> Response:
 
 
 @router.post("/targets/reload", response_model=TargetList, responses=problems(503))
-async def reload_targets(supervisor: SupervisorDep) -> Response:
+async def reload_targets(supervisor: SupervisorDep, actor: ActorDep) -> Response:
     """Import all target modules anew. Processes that run keep the code they began with."""
-    return JSONAnswer({"items": [_view(entry) for entry in await supervisor.reload_targets()]})
+    return JSONAnswer({"items": [_view(entry) for entry in await supervisor.reload_targets(actor)]})
 
 
 @router.get("/targets/{name}", response_model=TargetView, responses=problems(404))

@@ -139,6 +139,26 @@ def memory() -> Memory:
     return found
 
 
+def cores() -> float:
+    """How many cores this process may use at once, by its affinity and the quota of its control groups; it need not be
+    a whole number."""
+    found = float(len(os.sched_getaffinity(0)))
+    for group in _groups("cpu"):
+        quota, period = _quota(group)
+        if quota > 0 and period > 0:
+            found = min(found, quota / period)
+    return found
+
+
+def _quota(group: Path) -> tuple[int, int]:
+    """Microseconds of CPU that a control group has in each period, and those of a period; -1 for no limit."""
+    try:
+        quota, period = posix.read_file(str(group / "cpu.max"), 100).split()
+        return int(quota), int(period)
+    except (OSError, ValueError):  # version 1, or "max"
+        return _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """What the kernel can do for us."""

@@ -2,8 +2,38 @@
 
 from fastapi import APIRouter
 
-from app.pages import docs, launch, login, process, processes, targets
+from app.pages import (
+    activity,
+    docs,
+    jump,
+    launch,
+    log,
+    login,
+    operations,
+    process,
+    processes,
+    stream,
+    targets,
+    theme,
+    timeline,
+    views,
+)
 
 router = APIRouter(include_in_schema=False)
-for _module in (processes, process, targets, launch, login, docs):
+for _module in (
+    processes,
+    operations,
+    views,
+    process,
+    log,
+    activity,
+    timeline,
+    targets,
+    launch,
+    login,
+    theme,
+    docs,
+    stream,
+    jump,
+):
     router.include_router(_module.router)

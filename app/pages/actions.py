@@ -6,7 +6,7 @@ from app.lifecycle import Process
 from procdeck.states import State
 
 START, JOIN, STOP, TERMINATE, KILL = "start", "join", "stop", "terminate", "kill"
-INTERRUPT, RELAUNCH, DELETE = "interrupt", "relaunch", "delete"
+INTERRUPT, SIGNAL, RELAUNCH, DELETE = "interrupt", "signal", "relaunch", "delete"
 
 ENDINGS = frozenset({STOP, TERMINATE, KILL, INTERRUPT})
 CONFIRMED = frozenset({KILL, DELETE})
@@ -14,14 +14,25 @@ CONFIRMED = frozenset({KILL, DELETE})
 
 WORDS = {
     START: "Start",
-    JOIN: "Join",
     STOP: "Stop",
     TERMINATE: "Terminate",
     KILL: "Kill",
-    INTERRUPT: "Interrupt",
+    JOIN: "Join",
     RELAUNCH: "Launch again",
+    INTERRUPT: "Interrupt",
+    SIGNAL: "Send a signal",
     DELETE: "Delete record",
 }
+"""In the order of the page."""
+
+BEHIND = frozenset({INTERRUPT, SIGNAL, DELETE})
+"""What the page of a process has behind its three dots."""
+
+SIGNALS = (
+    *("SIGUSR1", "SIGUSR2", "SIGHUP", "SIGINT", "SIGQUIT", "SIGSTOP", "SIGCONT", "SIGWINCH", "SIGALRM", "SIGABRT"),
+    *("SIGTERM", "SIGKILL"),
+)
+"""Those that the page offers; the API takes any."""
 
 _HINTS = {
     START: "Start the process",
@@ -30,26 +41,44 @@ _HINTS = {
     TERMINATE: "Send SIGTERM",
     KILL: "Send SIGKILL to the whole tree",
     INTERRUPT: "Send SIGINT, as Ctrl-C does",
+    SIGNAL: "Send any signal",
     RELAUNCH: "A new process with the same target and arguments",
     DELETE: "Remove the record and its log",
+}
+_ICONS = {
+    START: "play",
+    JOIN: "join",
+    STOP: "stop",
+    TERMINATE: "exit",
+    KILL: "kill",
+    INTERRUPT: "pause",
+    SIGNAL: "activity",
+    RELAUNCH: "again",
+    DELETE: "trash",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One button. `reason` says why it can't be pressed, empty when it can; `is_main` marks the likeliest next step."""
+    """One button. `reason` says why it can't be pressed, empty when it can; `is_main` marks the likeliest next step;
+    `called` is what it is called here, when that is not its own word."""
 
     name: str
     reason: str = ""
     is_main: bool = False
+    called: str = ""
 
     @property
     def word(self) -> str:
-        return WORDS[self.name]
+        return self.called or WORDS[self.name]
 
     @property
     def hint(self) -> str:
         return _HINTS[self.name]
+
+    @property
+    def icon(self) -> str:
+        return _ICONS[self.name]
 
     @property
     def is_confirmed(self) -> bool:
@@ -57,9 +86,14 @@ class Action:
 
 
 def actions(process: Process) -> list[Action]:
-    """All buttons of a process, in the order of its page."""
+    """All buttons of a process that mean anything in its state, in the order of its page: the likeliest first."""
     main = likeliest(process)
-    return [Action(name, _reason(name, process), name == main) for name in WORDS]
+    found = [
+        Action(name, why_not(name, process), name == main, _called(name, process))
+        for name in WORDS
+        if name != START or process.state is State.CREATED
+    ]
+    return sorted(found, key=lambda action: not action.is_main)
 
 
 def likeliest(process: Process) -> str:
@@ -76,13 +110,21 @@ def row_actions(process: Process) -> tuple[Action, list[Action]]:
     main = likeliest(process)
     shown = STOP if main == KILL else main
     others = [STOP, TERMINATE, KILL, RELAUNCH] if process.is_alive else [RELAUNCH]
-    behind = [Action(name) for name in others if name != shown and not _reason(name, process)]
-    return Action(shown, is_main=True), behind
+    behind = [Action(name) for name in others if name != shown and not why_not(name, process)]
+    return Action(shown, is_main=True, called=_called(shown, process)), behind
 
 
-def _reason(name: str, process: Process) -> str:
+def _called(name: str, process: Process) -> str:
+    if name == STOP and process.state is State.QUEUED:
+        return "Cancel"
+    if process.state is State.STOPPING:
+        return {TERMINATE: "Terminate again", KILL: "Kill now"}.get(name, "")
+    return ""
+
+
+def why_not(name: str, process: Process) -> str:
     """Why an action can't be taken, or nothing."""
-    return _REASONS.get(name, _why_not_end)(process)
+    return _REASONS[name](process)
 
 
 def _why_not_start(process: Process) -> str:
@@ -90,24 +132,30 @@ def _why_not_start(process: Process) -> str:
 
 
 def _why_not_join(process: Process) -> str:
-    return "it was not started yet" if process.state is State.CREATED else ""
+    if process.state is State.LOST:
+        return "nothing is left to wait for"
+    return _NOT_STARTED if process.state is State.CREATED else ""
+
+
+_NOT_STARTED = "it was not started yet"
 
 
 def _why_not_end(process: Process) -> str:
     if process.state is State.CREATED:
-        return "it was not started yet"
+        return _NOT_STARTED
     if process.state is State.LOST:
-        return "it is gone, and so is its keeper"
-    return "it is over" if process.is_over else ""
+        # Whatever lived of it was ended before it was called lost; its pid may be anybody's by now.
+        return "it is lost, and nothing of it is running"
+    return "it has ended" if process.is_over else ""
 
 
 def _why_not_signal(process: Process) -> str:
-    return "it waits for its start: Stop cancels it" if process.state is State.QUEUED else _why_not_end(process)
+    return "it waits for its start, and Cancel takes it off" if process.state is State.QUEUED else _why_not_end(process)
 
 
 def _why_not_relaunch(process: Process) -> str:
     if process.state is State.CREATED:
-        return "it was not started yet"
+        return _NOT_STARTED
     return "it waits for its start" if process.state is State.QUEUED else ""
 
 
@@ -120,8 +168,11 @@ def _why_not_delete(process: Process) -> str:
 _REASONS = {
     START: _why_not_start,
     JOIN: _why_not_join,
+    STOP: _why_not_end,
+    TERMINATE: _why_not_signal,
     KILL: _why_not_signal,
     INTERRUPT: _why_not_signal,
+    SIGNAL: _why_not_signal,
     RELAUNCH: _why_not_relaunch,
     DELETE: _why_not_delete,
 }

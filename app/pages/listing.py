@@ -1,17 +1,25 @@
 """The list of processes as its address has it: which are wanted, and the addresses that lead on from there. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import urlencode
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
 from app.db.store import Filter
 from app.errors import Invalid
+from app.search import EVERYTHING, Part, Search, parse, words
 from procdeck.states import ACTIVE, Outcome, State
 
+PAGE_SIZES = (25, 50, 100)
 PAGE_ROWS = 50
 MAX_TRAIL = 100
 """Pages back to which "Newer" knows the way; from further on it leads to the newest page."""
-MAX_WORDS = 500
+
+STARTED = {"1h": "in the last hour", "24h": "in the last 24 hours", "7d": "in the last 7 days", "30d": "in 30 days"}
+"""The ranges that are offered, as the search has them, in words."""
+
+SORTS = {"started": "Started", "took": "Took", "cpu": "CPU", "memory": "Memory"}
+"""What the active processes can be ordered by, all of which are in memory: the greatest first, or with a `-` last."""
 
 Counts = tuple[Mapping[State, int], Mapping[Outcome, int]]
 """How many processes there are in each state, and of each outcome."""
@@ -52,47 +60,85 @@ STATUSES = (*(str(state) for state in TABS[0].states), *(str(outcome) for outcom
 """What `?state=` may be: one word for a state before the end, or for an outcome after it."""
 
 
+class Chip(NamedTuple):
+    """A condition that holds, and the address of the list without it."""
+
+    text: str
+    url: str
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What the query string of the list asks for. `trail` are the cursors of the pages before this one."""
+    """What the query string of the list asks for.
+
+    ``started``, one of `STARTED`, is no part of ``search``, and is searched for with it; ``trail`` are the cursors of
+    the pages before this one; ``saved`` is the id of the view that this began with, ``operation`` of the operation
+    whose processes are shown instead of all.
+    """
 
     tab: Tab = ALL
-    q: str = ""
+    search: Search = EVERYTHING
     target: str = ""
     state: str = ""
+    started: str = ""
+    sort: str = ""
+    size: int = PAGE_ROWS
     cursor: str = ""
     trail: tuple[str, ...] = ()
+    saved: str = ""
+    operation: str = ""
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Listing":
-        """Read a query string; what it does not know it leaves alone. Raises Invalid."""
-        tab, state = query.get("view", ALL.key) or ALL.key, query.get("state", "")
-        if tab not in _TABS:
-            _refuse("view", f"must be one of {', '.join(_TABS)}")
-        if state and state not in STATUSES:
-            _refuse("state", f"must be one of {', '.join(STATUSES)}")
-        words = query.get("q", "").strip()
-        if len(words) > MAX_WORDS:
-            _refuse("q", f"must have at most {MAX_WORDS} characters")
+        """Read a query string; what it does not know it leaves alone. Raises Invalid naming the parameter."""
+        tab, state, sort = query.get("view", ALL.key) or ALL.key, query.get("state", ""), query.get("sort", "")
+        search, started = _searched(query), query.get("started", "")
+        size = query.get("size", "") or str(PAGE_ROWS)
+        _check("view", tab, _TABS)
+        _check("state", state, ("", *STATUSES))
+        _check("started", started, ("", *STARTED))
+        _check("sort", sort.removeprefix("-"), ("", *SORTS))
+        _check("size", size, [str(size) for size in PAGE_SIZES])
         trail = tuple(cursor for cursor in query.get("trail", "").split(".") if cursor)
+        search, started = _range(search, started)
         return cls(
             # A state says more than a tab: both together would mostly be empty.
             tab=ALL if state else _TABS[tab],
-            q=words.replace("\0", ""),
+            search=search,
             target=query.get("target", ""),
             state=state,
+            started=started,
+            sort=sort,
+            size=int(size),
             cursor=query.get("cursor", ""),
             trail=trail[-MAX_TRAIL:],
+            saved=query.get("saved", ""),
+            operation=query.get("operation", ""),
         )
+
+    @classmethod
+    def of_string(cls, query: str) -> "Listing":
+        """Read a query string as it stands in an address. Raises Invalid."""
+        return cls.of(dict(parse_qsl(query)))
 
     @property
     def is_filtered(self) -> bool:
         """Whether more than a tab was chosen: the counts of the tabs do not hold then."""
-        return bool(self.q or self.target or self.state)
+        return bool(self.search.parts or self.target or self.state or self.started or self.operation)
 
     @property
     def is_first(self) -> bool:
         return not self.cursor
+
+    @property
+    def is_sortable(self) -> bool:
+        """Whether all that is asked for is active, and so in memory."""
+        return bool(self.states) and set(self.states) <= set(TABS[0].states)
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the order is another than the newest first."""
+        return bool(self.sort) and self.is_sortable
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -104,32 +150,95 @@ class Listing:
         chosen = tuple(outcome for outcome in Outcome if outcome == self.state)
         return chosen or self.tab.outcomes
 
+    @property
+    def searched(self) -> Search:
+        """All that is searched for: what was typed, and the range that was chosen."""
+        return self.search.plus("started", self.started) if self.started else self.search
+
     def filter(self) -> Filter:
         """The same as a condition on the record."""
-        return Filter(states=self.states, outcomes=self.outcomes, target=self.target or None, q=self.q)
+        return Filter(self.states, self.outcomes, self.target or None, search=self.searched)
+
+    def said(self) -> str:
+        """The conditions in words."""
+        parts = [self.tab.word if not self.state else self.state.replace("_", " ").capitalize()]
+        parts += [f"target {self.target}"] if self.target else []
+        parts += [f"started {STARTED[self.started]}"] if self.started else []
+        parts += [f"search {self.search.text}"] if self.search.parts else []
+        return ", ".join(parts)
 
     # --- addresses ---------------------------------------------------------------------------------------------------
 
-    def url(self) -> str:
-        """The address of this page of the list."""
+    def conditions(self) -> dict[str, str]:
+        """What makes this list the one that it is, as the parameters of its address: not how much of it is shown, nor
+        which part."""
         given = {
             "view": "" if self.tab is ALL else self.tab.key,
-            "q": self.q,
+            "search": self.search.text,
             "target": self.target,
             "state": self.state,
+            "started": self.started,
+            "sort": self.sort if self.is_sortable else "",
+            "operation": self.operation,
+        }
+        return {name: value for name, value in given.items() if value}
+
+    def query(self) -> str:
+        """`conditions` as a query string: what a view keeps. Two lists of the same processes have the same."""
+        return urlencode(self.conditions())
+
+    def url(self) -> str:
+        """The address of this page of the list."""
+        place = {
+            "size": "" if self.size == PAGE_ROWS else str(self.size),
             "cursor": self.cursor,
             "trail": ".".join(self.trail),
+            "saved": self.saved,
         }
-        query = urlencode({name: value for name, value in given.items() if value})
+        query = urlencode(self.conditions() | {name: value for name, value in place.items() if value})
         return f"/processes?{query}" if query else "/processes"
+
+    def hidden(self, *shown: str) -> dict[str, str]:
+        """What a form has to carry along besides the inputs of these names."""
+        kept = self.conditions() | {"size": "" if self.size == PAGE_ROWS else str(self.size), "saved": self.saved}
+        return {name: value for name, value in kept.items() if value and name not in shown}
+
+    def first(self) -> "Listing":
+        """The same from its beginning."""
+        return replace(self, cursor="", trail=())
 
     def tab_url(self, tab: Tab) -> str:
         """The same search under another tab."""
-        return replace(self, tab=tab, state="", cursor="", trail=()).url()
+        return replace(self.first(), tab=tab, state="", operation="").url()
+
+    def size_url(self, size: int) -> str:
+        """The same in pages of another size."""
+        return replace(self.first(), size=size).url()
+
+    def sort_url(self, sort: str) -> str:
+        """The same in another order; once more turns it around."""
+        return replace(self.first(), sort=f"-{sort}" if self.sort == sort else sort).url()
 
     def without(self, name: str) -> str:
         """The same without one of its conditions."""
-        return replace(self, cursor="", trail=(), **{name: ""}).url()  # type: ignore[arg-type]
+        return replace(self.first(), **{name: ""}).url()  # type: ignore[arg-type]
+
+    def without_part(self, part: Part) -> str:
+        """The same without one part of the search."""
+        return replace(self.first(), search=self.search.minus(part)).url()
+
+    def chips(self) -> list[Chip]:
+        """The conditions that hold, besides the tab; each part of the search is one."""
+        chips = [Chip(part.text, self.without_part(part)) for part in self.search.parts]
+        if self.target:
+            chips.append(Chip(f"target: {self.target}", self.without("target")))
+        if self.state:
+            chips.append(Chip(f"state: {self.state.replace('_', ' ')}", self.without("state")))
+        if self.started:
+            chips.append(Chip(f"started {STARTED[self.started]}", self.without("started")))
+        if self.operation:
+            chips.append(Chip("touched by one operation", self.without("operation")))
+        return chips
 
     def older_url(self, cursor: str) -> str:
         """The next page: `cursor` is what the store gave for it."""
@@ -145,9 +254,37 @@ class Listing:
         """The same list from the API."""
         pairs = [("state", str(state)) for state in self.states]
         pairs += [("outcome", str(outcome)) for outcome in self.outcomes]
-        pairs += [(name, getattr(self, name)) for name in ("target", "q", "cursor")]
+        pairs += [
+            ("target", self.target),
+            ("search", self.searched.text),
+            ("cursor", "" if self.is_sorted else self.cursor),
+        ]
+        pairs += [("limit", str(self.size) if self.size != PAGE_ROWS else "")]
         query = urlencode([(name, value) for name, value in pairs if value])
         return f"/api/v1/processes?{query}" if query else "/api/v1/processes"
+
+
+def _searched(query: Mapping[str, str]) -> Search:
+    search = parse(query.get("search", ""))
+    # What old addresses call q are words, whatever they look like.
+    given = query.get("q", "")
+    return parse(f"{search.text} {words(given).text}") if given else search
+
+
+def _range(search: Search, started: str) -> tuple[Search, str]:
+    """The range, which may stand in the search, and the rest of that."""
+    parts = search.of("started")
+    if not started and len(parts) == 1 and parts[0].value in STARTED:
+        started = str(parts[0].value)
+    if started:
+        for part in parts:
+            search = search.minus(part)
+    return search, started
+
+
+def _check(field: str, value: str, known: Mapping[str, object] | Sequence[str]) -> None:
+    if value not in known:
+        _refuse(field, f"must be one of {', '.join(filter(None, known))}")
 
 
 def _refuse(field: str, message: str) -> None:

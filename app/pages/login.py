@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.deps import AuthDep, IdentityDep
+from app.deps import AuthDep, IdentityDep, SupervisorDep
 from app.errors import AppError, TooManyRequests, Unauthorized, Unavailable
 from app.pages.render import page, redirect
-from app.security.auth import safe_next
+from app.security.auth import OPERATOR, safe_next
 
 router = APIRouter(include_in_schema=False)
 
@@ -29,7 +29,7 @@ async def show_login(request: Request, identity: IdentityDep) -> Response:
 
 
 @router.post("/login")
-async def log_in(request: Request, auth: AuthDep) -> Response:
+async def log_in(request: Request, auth: AuthDep, supervisor: SupervisorDep) -> Response:
     """Exchange a login code or the token for a session, then go where the browser was headed."""
     form = await request.form()
     code, token, wanted = (str(form.get(name, "")).strip() for name in ("code", "token", "next"))
@@ -37,8 +37,11 @@ async def log_in(request: Request, auth: AuthDep) -> Response:
     try:
         session_id = await auth.log_in(code or token, address)
     except (Unauthorized, TooManyRequests, Unavailable) as error:
+        if not isinstance(error, Unavailable):
+            await supervisor.activity.sign_in_refused(address, error.detail)
         # A code that could not be used for no fault of its own is good for another try.
         return _login_page(request, code if isinstance(error, Unavailable) else "", wanted, error)
+    await supervisor.activity.signed_in(OPERATOR, address)
     response = redirect(request, safe_next(wanted))
     response.headers.append("Set-Cookie", auth.session_cookie(session_id))
     return response
@@ -59,9 +62,10 @@ def _login_page(request: Request, code: str, wanted: str | None, error: AppError
 
 
 @router.post("/logout")
-async def log_out(request: Request, auth: AuthDep, identity: IdentityDep) -> Response:
+async def log_out(request: Request, auth: AuthDep, identity: IdentityDep, supervisor: SupervisorDep) -> Response:
     """End the session of this browser."""
     await auth.log_out(identity)
+    await supervisor.activity.signed_out(identity.actor, request.client.host if request.client else "")
     response = redirect(request, "/login", "You are signed out.")
     response.headers.append("Set-Cookie", auth.expired_cookie())
     return response

@@ -1,57 +1,102 @@
 """Pages: the page of one process, and what its buttons do."""
 
 import contextlib
+import itertools
 import math
-from collections.abc import Awaitable, Callable
+import signal as signals
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from app.deps import ActorDep, StoreDep, SupervisorDep
+from app.db.store import Store
+from app.deps import ActorDep, SettingsDep, StoreDep, SupervisorDep
 from app.errors import AppError, Invalid, NotFound
-from app.lifecycle import Process
-from app.pages import tail, words
-from app.pages.actions import CONFIRMED, DELETE, ENDINGS, JOIN, KILL, RELAUNCH, START, WORDS, actions
-from app.pages.render import LIVE, page, process_url, redirect
+from app.lifecycle import Process, Transition
+from app.pages import forms, gone, words
+from app.pages import log as log_page
+from app.pages.actions import (
+    BEHIND,
+    CONFIRMED,
+    DELETE,
+    ENDINGS,
+    JOIN,
+    KILL,
+    RELAUNCH,
+    SIGNAL,
+    SIGNALS,
+    START,
+    WORDS,
+    actions,
+)
+from app.pages.render import page, process_url, redirect
+from app.pages.stopping import stopping
 from app.presentation import exit_summary, view
 from app.security.auth import safe_next
+from app.settings import Settings
+from app.supervisor.launches import again
 from app.supervisor.supervisor import Supervisor
+from app.supervisor.usage import Usage
 
 router = APIRouter(include_in_schema=False)
 
 MAX_WAIT = 3600.0
 """Seconds for which the page's Join may wait."""
+MAX_GRACE = 86400.0
 MAX_ANCESTORS = 5
+MAX_DESCENDANTS = 10
+MAX_COPIED = 20_000
+"""Characters of code that a button copies; longer ones stand on the tab of the details alone."""
+TABLE_ROWS = 25
+TABS = {"log": "Log", "details": "Details", "resources": "Resources", "events": "Events"}
 
 
 @router.get("/processes/{id}")
-async def show_process(request: Request, id: str, supervisor: SupervisorDep, store: StoreDep) -> Response:
-    """Everything about one process, its log first."""
-    process = await supervisor.get(id)
-    is_live = LIVE in request.headers
+async def show_process(
+    request: Request, id: str, supervisor: SupervisorDep, store: StoreDep, settings: SettingsDep
+) -> Response:
+    """Everything about one process, its log first; the other tabs have addresses of their own."""
+    try:
+        process = await supervisor.get(id)
+    except NotFound as error:
+        why = await run_in_threadpool(gone.why, store, id)
+        raise NotFound(f"{error.detail} {why}".rstrip()) from error
+    tab = request.query_params.get("tab", "log")
+    tab = tab if tab in TABS else "log"
+    transitions = await run_in_threadpool(store.transitions, id)
+    buttons = actions(process)
     return page(
         request,
         "process/page.html",
         process=view(process, supervisor.sample(id), supervisor.condition(id)),
-        asked=process.asked,
+        stopping=stopping(process, transitions) if process.is_alive else None,
         spec=process.spec,
         code_now=(supervisor.catalogue.get(process.target) or {}).get("fingerprint"),
-        sample=supervisor.sample(id),
-        actions=actions(process),
-        transitions=await run_in_threadpool(store.transitions, id),
+        sample=supervisor.sample(id) if process.is_alive else None,
+        left=_left(process),
+        main=next((button for button in buttons if button.is_main), None),
+        buttons=[button for button in buttons if not button.is_main and button.name not in BEHIND],
+        behind={button.name: button for button in buttons if button.name in BEHIND},
+        signals=SIGNALS,
+        key=str(uuid4()),
+        code=_code(process, settings),
+        max_copied=MAX_COPIED,
+        tab=tab,
+        tabs=TABS,
+        transitions=transitions,
+        spans=_spans(transitions),
+        usage=_table(await supervisor.usage(id)) if tab == "resources" else None,
         ancestors=await _ancestors(process, supervisor),
-        log=None if is_live else await tail.read(supervisor, id, _line_count(request)),
+        descendants=await _descendants(process, supervisor, store),
+        log=await log_page.view(supervisor, process, request) if tab == "log" else None,
         json_url=f"/api/v1{process_url(id)}",
     )
-
-
-def _line_count(request: Request) -> int:
-    given = request.query_params.get("lines", "")
-    return min(int(given), tail.MAX_LINES) if given.isascii() and given.isdigit() and len(given) < 9 else tail.LINES
 
 
 async def _ancestors(process: Process, supervisor: Supervisor) -> list[Process]:
@@ -62,6 +107,45 @@ async def _ancestors(process: Process, supervisor: Supervisor) -> list[Process]:
             process = await supervisor.get(process.origin_id)
             found.append(process)
     return found
+
+
+async def _descendants(process: Process, supervisor: Supervisor, store: Store) -> list[Process]:
+    """What was launched again from it."""
+    found = await run_in_threadpool(store.relaunches, process.id, MAX_DESCENDANTS + 1)
+    return supervisor.refresh(found)
+
+
+def _code(process: Process, settings: Settings) -> dict[str, str]:
+    """The launch of the same again, as code."""
+    launch, token_file = again(process), settings.data_dir / "token"
+    return {
+        "curl": forms.curl(launch, settings.url, token_file),
+        "python": forms.httpx_code(launch, settings.url, token_file),
+    }
+
+
+def _left(process: Process) -> str:
+    """About how long it will still take, going by its progress so far; empty while that says too little, or the
+    progress itself says it."""
+    if not process.is_alive or process.progress is None or process.started_at is None:
+        return ""
+    fraction = process.progress["fraction"]
+    if not 0.02 <= fraction < 1 or process.progress["message"].endswith(" left"):
+        return ""
+    return words.about((datetime.now(UTC) - process.started_at).total_seconds() * (1 - fraction) / fraction)
+
+
+def _spans(transitions: Sequence[Transition]) -> dict[int, str]:
+    """How long after the event before it each one came, by its number; nothing for the first."""
+    pairs = itertools.pairwise(transitions)
+    return {later.seq: words.duration(max(0.0, (later.at - row.at).total_seconds())) for row, later in pairs}
+
+
+def _table(found: Usage) -> dict[str, Any]:
+    """A history of usage as numbers: what it comes to, and some of its points."""
+    step = max(1, math.ceil(len(found.points) / TABLE_ROWS))
+    rows = [(datetime.fromtimestamp(point.at, UTC), point) for point in found.points[::-step][::-1]]
+    return {"average": found.average, "maximum": found.maximum, "rows": rows}
 
 
 # --- buttons -----------------------------------------------------------------------------------------------------
@@ -128,14 +212,14 @@ async def _join(process: Process, supervisor: Supervisor, actor: str, form: Form
     return Done(f"{process.name} is still {joined.state} after {words.seconds(seconds)}.", process.id)
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, most: float = MAX_WAIT, field: str = "timeout", what: str = "The time to wait") -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds <= MAX_WAIT:
-        message = f"must be a number of seconds from 0 to {MAX_WAIT:g}"
-        raise Invalid(f"The time to wait {message}.", errors=[{"field": "timeout", "message": message}])
+    if not 0 <= seconds <= most:
+        message = f"must be a number of seconds from 0 to {most:g}"
+        raise Invalid(f"{what} {message}.", errors=[{"field": field, "message": message}])
     return seconds
 
 
@@ -143,11 +227,16 @@ def _end(action: str) -> Do:
     assert action in ENDINGS or action in _DO
 
     async def end(process: Process, supervisor: Supervisor, actor: str, form: FormData) -> Done:
-        reason = str(form.get("reason", "")).strip()[:500] or None
-        await supervisor.end(process.id, action, actor, reason=reason, tree=action == KILL)
+        given = str(form.get("grace", "")).strip()
+        grace = _seconds(given, MAX_GRACE, "grace", "The grace") if given else None
+        await supervisor.end(process.id, action, actor, grace=grace, reason=_reason(form), tree=action == KILL)
         return Done(f"{process.name}: {_SENT[action]}", process.id)
 
     return end
+
+
+def _reason(form: FormData) -> str | None:
+    return str(form.get("reason", "")).strip()[:500] or None
 
 
 _SENT = {
@@ -158,14 +247,23 @@ _SENT = {
 }
 
 
+async def _signal(process: Process, supervisor: Supervisor, actor: str, form: FormData) -> Done:
+    name = str(form.get("signal", ""))
+    if name not in signals.Signals.__members__:
+        message = "must be the name of a signal, such as SIGUSR1"
+        raise Invalid(f"What is to be sent {message}.", errors=[{"field": "signal", "message": message}])
+    await supervisor.signal(process.id, name, actor, reason=_reason(form), tree=bool(form.get("tree")))
+    return Done(f"{process.name}: {name} was sent.", process.id)
+
+
 async def _relaunch(process: Process, supervisor: Supervisor, actor: str, form: FormData) -> Done:
-    launched = await supervisor.relaunch(process.id, actor)
+    launched = await supervisor.relaunch(process.id, actor, str(form.get("key", ""))[:200] or None)
     return Done(f"{launched.name} was launched.", launched.id, at=process_url(launched.id))
 
 
 async def _delete(process: Process, supervisor: Supervisor, actor: str, form: FormData) -> Done:
-    await supervisor.delete(process.id)
+    await supervisor.delete(process.id, actor)
     return Done(f"The record of {process.name} and its log were deleted.", at="/processes")
 
 
-_DO: dict[str, Do] = {START: _start, JOIN: _join, RELAUNCH: _relaunch, DELETE: _delete}
+_DO: dict[str, Do] = {START: _start, JOIN: _join, SIGNAL: _signal, RELAUNCH: _relaunch, DELETE: _delete}

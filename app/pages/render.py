@@ -9,21 +9,20 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, lru_cache
-from hashlib import sha256
+from functools import cache
 from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
-import starlette.staticfiles
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
-from starlette.types import Scope
 
 from app import units
 from app.answers import HTMLAnswer
 from app.health.troubles import Trouble
-from app.pages import words
+from app.pages import keys, refusals, words
+from app.pages.files import static as static
+from app.pages.files import static_version as static_version
 from app.resources import resource_dir
 from app.security.auth import safe_next
 from app.version import VERSION
@@ -34,6 +33,9 @@ and not to this machine they send no Sec-Fetch-Site either, so that the door cou
 
 LIVE = "x-live"
 """Header by which our script asks for a page again to take the changed regions from it."""
+
+THEME_COOKIE = "theme"
+Theme = Literal["light", "dark"]
 
 FLASH_SECONDS = 30
 _MAX_FLASH = 600
@@ -60,7 +62,14 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.globals |= {"static": static, "version": VERSION, "process_url": process_url, "target_url": target_url}
+    env.globals |= {"shortcuts": keys.acts}
+    env.globals |= {
+        "remedy": refusals.remedy,
+        "static": static,
+        "version": VERSION,
+        "process_url": process_url,
+        "target_url": target_url,
+    }
     env.filters |= {
         "brief": words.brief,
         "bytes": units.size,
@@ -82,28 +91,6 @@ def process_url(process_id: str) -> str:
 def target_url(name: str) -> str:
     """The page of a target."""
     return f"/targets/{quote(name, safe=':', errors='backslashreplace')}"
-
-
-def static(path: str) -> str:
-    """The URL of a static file. It changes with the content, so that browsers may keep the file for ever."""
-    file = resource_dir("static") / path
-    return f"/static/{path}?v={_digest(str(file), file.stat().st_mtime_ns)}"
-
-
-@lru_cache(maxsize=256)
-def _digest(file: str, _changed: int) -> str:
-    with open(file, "rb") as content:  # noqa: PTH123 - a text, to be hashable and cheap
-        return sha256(content.read()).hexdigest()[:12]
-
-
-class StaticFiles(starlette.staticfiles.StaticFiles):
-    """The static files: kept for ever when asked for by content, else asked about each time (they have an ETag)."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        is_versioned = scope["query_string"].startswith(b"v=")
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_versioned else "no-cache"
-        return response
 
 
 # --- responses ---------------------------------------------------------------------------------------------------
@@ -130,7 +117,21 @@ def page(
 
 def error_page(request: Request, problem: Mapping[str, Any]) -> str:
     """The HTML of a refusal or failure. The door uses it too, when nothing else of the application was reached."""
-    return _render(request, "error/page.html", problem=problem, flash=None, is_live=False)
+    if request.method in ("GET", "HEAD"):
+        back = _here(request)
+    else:
+        back = refusals.page_before(request.headers.get("referer", ""), request.headers.get("host", ""))
+    refusal = refusals.explain(problem, request.method, request.scope["path"], back)
+    return _render(
+        request,
+        "error/page.html",
+        problem=problem,
+        refusal=refusal,
+        method=request.method,
+        flash=None,
+        is_live=False,
+        here=back,
+    )
 
 
 def _render(request: Request, template: str, **context: Any) -> str:
@@ -139,10 +140,17 @@ def _render(request: Request, template: str, **context: Any) -> str:
         "path": request.scope["path"],
         "here": _here(request),
         "json_url": None,
+        "theme": chosen_theme(request),
         "troubles": _troubles(request),
         "now": datetime.now(UTC),
     }
     return environment().get_template(template).render(shared | context)
+
+
+def chosen_theme(request: Request) -> Theme | None:
+    """What was chosen in this browser; None leaves it to the system. Told with the page, which so never flashes."""
+    value = request.cookies.get(THEME_COOKIE)
+    return "light" if value == "light" else "dark" if value == "dark" else None
 
 
 def _troubles(request: Request) -> Sequence[Trouble]:

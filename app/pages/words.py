@@ -1,14 +1,10 @@
 """Values as people read them: durations, sizes, times, the call, and the word for where a process is. Pure."""
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-LONGEST = 20_000
-LONGEST_RAW = 4 * LONGEST
-"""Characters of a line of a log that a page shows, and those that are looked at for them."""
 MAX_CALL = 2000
 """Characters of a call that a page shows; the whole is in the JSON of the process."""
 
@@ -47,6 +43,13 @@ def seconds(value: float) -> str:
     return f"{value:g} s"
 
 
+def about(seconds: float) -> str:
+    """A duration that is only a guess: `1 min`, `3 h`."""
+    if seconds < 3600:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{round(seconds / 3600)} h" if seconds < 2 * 86400 else f"{round(seconds / 86400)} d"
+
+
 def utc(at: str | datetime | None) -> str:
     """A time for pages without script: `2026-11-22 14:02:11 UTC`."""
     if at is None:
@@ -72,27 +75,3 @@ def call(process: Mapping[str, Any], limit: int = MAX_CALL) -> str:
     given += [f"{name}={value!r}" for name, value in process["kwargs"].items()]
     text = f"{process['target']}({', '.join(given)})"
     return text if len(text) <= limit else f"{text[: limit - 2]}…)"
-
-
-# --- log lines ---------------------------------------------------------------------------------------------------
-
-# Control sequences of terminals (ECMA-48): CSI, OSC up to BEL or ST, and two-character ones.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
-
-def log_text(raw: str) -> str:
-    """A line as a terminal would leave it: what follows the last carriage return, without colours and controls, and no
-    longer than a page can bear.
-
-    static/log.js does the same for what arrives live.
-    """
-    if len(raw) > LONGEST_RAW:
-        raw = _last_part(raw)[: LONGEST_RAW + 1]
-    text = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _last_part(_ESCAPES.sub("", raw[:LONGEST_RAW])))
-    is_cut = len(raw) > LONGEST_RAW or len(text) > LONGEST
-    return f"{text[:LONGEST]} … (the download has the whole line)" if is_cut else text
-
-
-def _last_part(text: str) -> str:
-    return text.rstrip("\r").rpartition("\r")[2]

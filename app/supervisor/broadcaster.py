@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from app.supervisor.changes import Changes
 from app.supervisor.pulse import Pulse
 
 MEMORY = 4096
@@ -28,6 +29,11 @@ class Published:
         self.id = id_
         self._facts = facts
         self._data: str | None = None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The event as `app.supervisor.ledger.event_facts` has it."""
+        return self._facts
 
     @property
     def data(self) -> str:
@@ -48,7 +54,7 @@ Recall = Callable[[int, int], Awaitable[Sequence[Published]]]
 
 
 class Broadcaster:
-    """Publishes events with rising numbers to any number of readers."""
+    """Publishes events with rising numbers to any number of readers; ``changes`` is told of them as well."""
 
     def __init__(self, recall: Recall, last_id: int) -> None:
         self._recall = recall
@@ -59,6 +65,7 @@ class Broadcaster:
         self._era = 0  # counts the times that all readers had to start over
         self.last_id = last_id
         self.closed = False
+        self.changes = Changes()
 
     def publish(self, events: Sequence[Published]) -> None:
         """Append events, oldest first; their numbers continue those before."""
@@ -67,6 +74,7 @@ class Broadcaster:
                 self._forgotten = self._memory[0].id
             self._memory.append(event)
             self.last_id = event.id
+            self.changes.moved(event.facts)
         self._pulse.fire()
 
     def restart(self, last_id: int) -> None:
@@ -78,11 +86,13 @@ class Broadcaster:
     def reset_readers(self) -> None:
         """Tell those who read now to start over: something became known behind their backs."""
         self._era += 1
+        self.changes.reset()
         self._pulse.fire()
 
     def close(self) -> None:
         """End every stream."""
         self.closed = True
+        self.changes.close()
         self._pulse.fire()
 
     async def events(self, after: int | None) -> AsyncIterator[Published | Reset]:

@@ -6,6 +6,7 @@ race; then it is saved, and only then published and answered: nobody is told wha
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ logger = logging.getLogger("procdeck.ledger")
 
 JSON = dict[str, Any]
 
+RECENT = 60
+"""Measurements of CPU that are remembered of each process."""
+
 
 @dataclass(eq=False)
 class Live:
@@ -45,6 +49,7 @@ class Live:
     is_launching: bool = False
     changed: Pulse = field(default_factory=Pulse)
     sample: JSON | None = None
+    recent_cpu: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     condition: str | None = None
     log_grew: Pulse = field(default_factory=Pulse)
     log_readers: int = 0

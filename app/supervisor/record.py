@@ -111,6 +111,7 @@ class Record:
         self._last_number = last_number
         self._go_on = go_on
         self._renewals: list[Callable[[], Awaitable[None]]] = []
+        self._tellings: list[Callable[[Renewed, int], None]] = []
         self._renewed: Renewed | None = None
         """The database is new, and was not filled yet."""
         self._is_behind = False
@@ -129,6 +130,10 @@ class Record:
     def when_renewed(self, tell: Callable[[], Awaitable[None]]) -> None:
         """Have ``tell`` awaited each time that the record was made again while the service runs."""
         self._renewals.append(tell)
+
+    def tell_renewed_to(self, tell: Callable[[Renewed, int], None]) -> None:
+        """Have ``tell`` called each time that a new database was filled, with how many processes it holds."""
+        self._tellings.append(tell)
 
     @asynccontextmanager
     async def in_step(self) -> AsyncIterator[None]:
@@ -356,6 +361,8 @@ class Record:
         sentence = f"{renewed.why} {done}{kept} Who was signed in may have to sign in again."
         self._troubles.report(_RENEWED, sentence)
         asyncio.get_running_loop().call_later(TOLD_FOR, self._troubles.clear, _RENEWED)
+        for tell in self._tellings:
+            tell(renewed, imported.taken)
 
     def _tell_behind(self, error: RecordUnavailable) -> None:
         sentence = f"Run folders can't be taken into the record yet: {_plain(error)}"

@@ -23,16 +23,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import arguments, lifecycle
 from app.db.store import Renewed, Store, delete_process
+from app.db.tally import Tally
 from app.errors import AppError, Conflict, FieldError, Invalid, NotFound, RecordUnavailable, Unavailable
 from app.health.troubles import Troubles
 from app.lifecycle import Event, Process
 from app.metrics import Metrics
 from app.retention import Limits
 from app.settings import OnExit, Settings
-from app.supervisor import deletion
+from app.supervisor import deletion, usage
+from app.supervisor.activity import Activity
 from app.supervisor.background import Background, first
 from app.supervisor.broadcaster import Broadcaster
 from app.supervisor.catalogue import Catalogue
+from app.supervisor.changes import Changes
 from app.supervisor.connection import KeeperConnection
 from app.supervisor.engine import LauncherSilent, LocalEngine, NotStarted
 from app.supervisor.evidence import Evidence
@@ -40,10 +43,12 @@ from app.supervisor.launchers import LauncherConfig
 from app.supervisor.launches import Launch, Request, again, digest_of, spec_of
 from app.supervisor.ledger import Ledger, Live
 from app.supervisor.log_budget import LogBudget
+from app.supervisor.operations import Operations
 from app.supervisor.pulse import Pulse
 from app.supervisor.record import Record
 from app.supervisor.recovery import event_of_entry, process_of_spec
 from app.supervisor.retention import Pruned, Retention
+from app.version import VERSION as RELEASE
 from procdeck import failpoints
 from procdeck.protocol import VERSION, Message
 from procdeck.states import ACTIVE, State
@@ -85,9 +90,11 @@ class Supervisor:
         self.engine = LocalEngine(settings, configs, self, self._on_catalogue, self._on_keeper_exit)
         self._background = Background()
         self._ledger = Ledger(store, self._background, self._on_over)
-        self.retention = Retention(store, self.engine.folders, self.delete, troubles)
+        self.activity = Activity(store)
+        self.retention = Retention(store, self.engine.folders, self._delete_for_retention, troubles)
         self._log_budget = LogBudget(settings.log_budget_total, self.engine.folders, store, self._ledger.lives, metrics)
         self.catalogue_changed = Pulse()
+        self.operations = Operations(self, self._background)
         self.stopping = False
         self.metrics = metrics
         self.troubles = troubles
@@ -116,11 +123,23 @@ class Supervisor:
         """What streams of events read."""
         return self._ledger.broadcaster
 
+    @property
+    def changes(self) -> Changes:
+        """What pages that stay up to date look at."""
+        return self._ledger.broadcaster.changes
+
+    @property
+    def tally(self) -> Tally:
+        """How many processes there are of each kind, at no cost."""
+        return self.store.tally
+
     # --- life of the service ------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Adopt what lives, learn what ended meanwhile, start the launchers. Raises `app.errors.StartupError`."""
+        self.record.tell_renewed_to(self._note_renewed)
         await self.record.begin(self._renewed)
+        await self._count()
         await deletion.finish_all(self.store, self.engine.folders)
         lives = [self._ledger.open(process) for process in await self._active()]
         await self.engine.start()
@@ -133,8 +152,12 @@ class Supervisor:
         self._background.spawn(self._until_done(self._end_orphans))
         self._background.spawn(self._keep_reconciling())
         self._background.spawn(self.record.watch())
-        self._background.spawn(self.retention.run(Limits.of(self.settings), self._count_pruned))
+        self._background.spawn(self.retention.run(Limits.of(self.settings), self._retention_pruned))
         self._background.spawn(self._log_budget.run())
+        self._background.spawn(self.activity.service("started", {"version": RELEASE}))
+
+    def _note_renewed(self, renewed: Renewed, taken: int) -> None:
+        self._background.spawn(self.activity.renewed(lifecycle.SERVICE, renewed.why, taken, renewed.kept))
 
     async def _active(self) -> list[Process]:
         """What the record has as not over, save what was never started."""
@@ -178,6 +201,7 @@ class Supervisor:
         left = [live for live in self._ledger.lives.values() if live.process.is_alive]
         if left:
             logger.warning("%d process(es) go on without the service; the next start adopts them", len(left))
+        await self.activity.service("stopped", {"version": RELEASE, "left": len(left)})
         await self._background.cancel()
         self._burials.shutdown(wait=False, cancel_futures=True)
         await self.engine.close()
@@ -455,10 +479,10 @@ class Supervisor:
             return False
         return True
 
-    async def relaunch(self, process_id: str, actor: str) -> Process:
-        """Launch a new process with the same spec. Raises as `create`."""
+    async def relaunch(self, process_id: str, actor: str, key: str | None = None) -> Process:
+        """Launch a new process with the same spec, once for each idempotency key. Raises as `create`."""
         process = await self.get(process_id)
-        return (await self.create(again(process), actor))[0]
+        return (await self.create(again(process), actor, key))[0]
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -474,9 +498,28 @@ class Supervisor:
 
     def sample(self, process_id: str) -> JSON | None:
         """The last measurement of a living process: cpu_percent, cpu_seconds, rss_bytes, max_rss_bytes, processes,
-        threads, state."""
+        threads, open_files, state."""
         live = self._ledger.lives.get(process_id)
         return live.sample if live else None
+
+    def recent_cpu(self, process_id: str) -> list[float]:
+        """The CPU use that was measured last, oldest first: percent of one core, at most 60 figures; none of a process
+        that is over."""
+        live = self._ledger.lives.get(process_id)
+        return list(live.recent_cpu) if live else []
+
+    def usage_now(self) -> tuple[float, int]:
+        """What all living processes use together, as last measured: percent of one core, bytes of memory."""
+        samples = [live.sample for live in self._ledger.lives.values() if live.sample and live.process.is_alive]
+        return sum(sample["cpu_percent"] for sample in samples), sum(sample["rss_bytes"] for sample in samples)
+
+    async def usage(self, process_id: str) -> usage.Usage:
+        """What it used over its life, as far as it was measured. Raises NotFound."""
+        process = await self.get(process_id)
+        points = await asyncio.to_thread(usage.read, self.engine.folder(process_id))
+        if process.is_alive and self.engine.is_connected(process_id):
+            points = usage.gone_on(points, self.sample(process_id), _now())
+        return usage.summed_up(points, process.started_at)
 
     def condition(self, process_id: str) -> str | None:
         """What keeps a living process from what is expected of it, as its keeper sees it: paused, unkillable, returned;
@@ -553,8 +596,7 @@ class Supervisor:
         if process.state is State.CREATED and (live is None or live.process.state is State.CREATED):
             raise Conflict(f"{process.name} was never started.")
         if live is None or live.process.is_over:
-            process = live.process if live else process
-            raise Conflict(f"{process.name} is over already: {process.outcome}.")
+            raise Conflict(_already_over(live.process if live else process))
         return live
 
     async def _command(self, live: Live, type_: str, fields: JSON) -> Process:
@@ -567,7 +609,7 @@ class Supervisor:
             async with asyncio.timeout(ANSWER_WITHIN):
                 while not self.engine.send(live.process.id, type_, request=request, **fields):
                     if live.process.is_over:
-                        raise Conflict(f"{live.process.name} is over already: {live.process.outcome}.")
+                        raise Conflict(_already_over(live.process))
                     if live.process.id in self.engine.foreign_versions:
                         raise Unavailable(
                             f"The keeper of {live.process.name} is of a release too far from this one and can't be"
@@ -582,8 +624,15 @@ class Supervisor:
             live.requests.pop(request, None)
         return live.saved
 
-    async def delete(self, process_id: str) -> None:
+    async def delete(self, process_id: str, actor: str) -> None:
         """Remove the record and the run folder. Raises NotFound, Conflict (409) while it is alive or waits to be."""
+        await self._delete(process_id, actor)
+
+    async def _delete_for_retention(self, process_id: str) -> None:
+        """Without a note of its own: one tells of the whole pruning."""
+        await self._delete(process_id, None)
+
+    async def _delete(self, process_id: str, actor: str | None) -> None:
         process = await self.get(process_id)
         live = self._ledger.lives.get(process_id)
         if process.state in ACTIVE or (live is not None and not live.saved.is_over):
@@ -593,22 +642,39 @@ class Supervisor:
             raise Conflict(f"{process.name} can't be deleted: it is being {what}.")
         self._deleting.add(process_id)  # before anything else can run and start it
         # Shielded: a client that hangs up must not leave half a process.
-        await asyncio.shield(self._background.task(self._delete(process_id)))
+        await asyncio.shield(self._background.task(self._delete_and_note(process, actor)))
 
-    async def _delete(self, process_id: str) -> None:
+    async def _delete_and_note(self, process: Process, actor: str | None) -> None:
+        process_id = process.id
         try:
             async with self.record.in_step():
                 await deletion.delete(self.store, self.engine.folders, process_id)
                 self._ledger.lives.pop(process_id, None)
+            self.changes.removed(process_id)
         finally:
             self._deleting.discard(process_id)
+        if actor is not None:
+            detail = {"number": process.number, "target": process.target, "outcome": process.outcome}
+            await self.activity.note(
+                actor,
+                "deleted",
+                subject_kind="process",
+                subject_id=process_id,
+                subject_name=process.name,
+                detail=detail,
+            )
 
-    async def prune(self, limits: Limits, target: str | None, *, dry_run: bool) -> Pruned:
+    async def prune(self, limits: Limits, target: str | None, *, dry_run: bool, actor: str) -> Pruned:
         """Remove the finished processes that ``limits`` do not keep, see `Retention.prune`."""
         pruned = await self.retention.prune(limits, target=target, dry_run=dry_run)
         if not dry_run:
             self._count_pruned(pruned)
+            await self.activity.pruned(actor, pruned, target)
         return pruned
+
+    def _retention_pruned(self, pruned: Pruned) -> None:
+        self._count_pruned(pruned)
+        self._background.spawn(self.activity.pruned(lifecycle.SERVICE, pruned))
 
     def _count_pruned(self, pruned: Pruned) -> None:
         if pruned.count:
@@ -658,8 +724,10 @@ class Supervisor:
 
     def _take_news(self, live: Live, message: Message) -> None:
         """Measurements and progress: shown while the process lives, recorded with its end."""
+        self.changes.measured(live.process.id)
         if message.get("sample"):
             live.sample = message["sample"]
+            live.recent_cpu.append(live.sample.get("cpu_percent", 0.0))
         if "condition" in message:
             live.condition = message["condition"]
         if message.get("progress"):
@@ -735,8 +803,14 @@ class Supervisor:
             await asyncio.sleep(RECONCILE_EVERY)
             try:
                 await self._reconcile()
+                await self._count()
             except Exception:
                 logger.exception("the comparison of record and run folders failed; it is tried again")
+
+    async def _count(self) -> None:
+        """Have the tally hold, if it does not."""
+        with contextlib.suppress(RecordUnavailable):  # of which `record` tells; it is tried again
+            await self.store.count_all()
 
     async def _reconcile(self) -> None:
         """Ask the run folder of every process whose keeper is not connected; save what could not be saved before."""
@@ -893,16 +967,27 @@ class Supervisor:
     def _on_catalogue(self, environment: str, entries: list[JSON]) -> None:
         self.catalogue.replace(environment, entries)
         self.catalogue_changed.fire()
+        self.changes.touched("targets")
         self.troubles.clear(_silent(environment))
         self._start_waiting()  # whom the launcher before this one kept waiting by its end
 
-    async def reload_targets(self) -> list[JSON]:
+    async def reload_targets(self, actor: str) -> list[JSON]:
         """Start new launchers in place of the present ones; the catalogue after that.
 
         Processes that run keep their code.
         """
         await asyncio.gather(*(env.reload() for env in self.engine.environments.values()))
-        return self.catalogue.items()
+        items = self.catalogue.items()
+        broken = sum(bool(entry.get("error")) for entry in items)
+        await self.activity.note(
+            actor,
+            "reloaded",
+            subject_kind="targets",
+            subject_id="",
+            subject_name="targets",
+            detail={"good": len(items) - broken, "broken": broken},
+        )
+        return items
 
 
 def _silent(environment: str) -> str:
@@ -917,6 +1002,13 @@ def _failure(reason: str) -> JSON:
 
 def _unknown(target: str, entry: JSON | None) -> str:
     return "is not a registered target" if entry is None else "is a module that could not be imported"
+
+
+def _already_over(process: Process) -> str:
+    """What is told to who came too late."""
+    code = f", exit code {process.exitcode}" if process.exitcode is not None else ""
+    ago = "" if process.stopped_at is None else f" {max(0.0, (_now() - process.stopped_at).total_seconds()):.0f} s ago"
+    return f"{process.name} is over already: {process.outcome}{code}{ago}."
 
 
 def _now() -> datetime:

@@ -41,7 +41,8 @@ class Reader:
         self.events: list[SentEvent] = []
         self.open = threading.Event()
         self.broken = False
-        self._url = f"{service.url}/api/v1{path}"
+        # What a page asks is no part of the API.
+        self._url = f"{service.url}{'' if path.startswith('/ui/') else '/api/v1'}{path}"
         self._headers = {"Authorization": f"Bearer {service.token}", "Accept": "text/event-stream"}
         if last_event_id is not None:
             self._headers["Last-Event-ID"] = last_event_id

@@ -247,6 +247,9 @@ def test_ps_lists_what_lives_and_all_on_request(hostile: Service) -> None:
     assert [process["id"] for process in everything] == [living["id"], over["id"]]
     assert everything[1] == hostile.get(over)
     assert [process["id"] for process in procdeck(hostile, "ps", "--state", "exited", "--json").json] == [over["id"]]
+    by_search = procdeck(hostile, "ps", "--search", f"is:over {over['number']}", "--json").json
+    assert [process["id"] for process in by_search] == [over["id"]]
+    assert "“stat:”" in procdeck(hostile, "ps", "--search", "stat:failed", code=codes.REFUSED).errors
     shown = procdeck(hostile, "ps", "-a").text
     assert re.search(rf"2 +bed \\x1b\[31m +running +{living['pid']} .* hostile:nap\(\)", shown)
     assert re.search(r'1 +Process-1 +succeeded +0 .* hostile:say\("x"\)', shown)

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from tests.service import HOSTILE, JSON, Service
+from tests.waiting import wait_until
 
 NOBODY = "01890000-0000-7000-8000-000000000000"
 PREFIX = "/api/v1"
@@ -70,7 +71,14 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         service.close()
 
 
-BODIES: dict[str, JSON] = {"/processes": {"target": "hostile:say"}, "/processes/{id}/signal": {"signal": "SIGUSR1"}}
+BODIES: dict[str, JSON] = {
+    "/operations": {"action": "stop", "ids": [NOBODY]},
+    "/preview": {"action": "stop", "search": "name:nobody"},
+    "/views": {"name": "any", "query": "view=failed"},
+    "/presets": {"target": "hostile:say", "name": "any", "typed": {"arg-text": "x"}},
+    "/processes": {"target": "hostile:say"},
+    "/processes/{id}/signal": {"signal": "SIGUSR1"},
+}
 
 
 def sound_body(path: str) -> JSON | None:
@@ -103,7 +111,7 @@ def test_the_contract_is_all_there(api: Api) -> None:
         POST /processes/{id}/stop, POST /processes/{id}/terminate, POST /processes/{id}/kill,
         POST /processes/{id}/interrupt, POST /processes/{id}/signal, POST /processes/{id}/relaunch,
         GET /processes/{id}/transitions, GET /processes/{id}/log, GET /processes/{id}/log/stream, GET /events,
-        POST /prune"""
+        POST /prune, GET /activity"""
     wanted = {(method, PREFIX + path) for method, path in (call.split() for call in calls.split(","))}
     assert wanted <= set(api.operations())
 
@@ -133,6 +141,12 @@ def test_answers_to_good_requests(api: Api) -> None:
     api.ask("GET", f"{PREFIX}/processes", params={"limit": 2, "cursor": page["next"]}, expect=200)
     for query in ({"state": ["exited", "lost"]}, {"outcome": "failed"}, {"label": "a=b"}, {"q": "say"}, {"name": "x"}):
         api.ask("GET", f"{PREFIX}/processes", params=query, expect=200)
+    search = {"search": f"say -label:a target:say exit:3 arg:0=hello started:1h {many[4]['number']}"}
+    found = api.ask("GET", f"{PREFIX}/processes", params=search, expect=200)
+    assert ([each["id"] for each in found["items"]], found["searched_back_to"]) == ([many[4]["id"]], None)
+    wrong = api.ask("GET", f"{PREFIX}/processes", params={"search": "say stat:failed"}, expect=422)
+    assert wrong["errors"][0]["field"] == "search"
+    assert "“stat:”" in wrong["detail"]
     for one in many:
         api.ask("GET", f"{PREFIX}/processes/{{id}}/transitions", id_=one["id"], expect=200)
         for form in ("text", "cri", "json"):
@@ -144,7 +158,16 @@ def test_answers_to_good_requests(api: Api) -> None:
     api.ask("DELETE", f"{PREFIX}/processes/{{id}}", id_=again["id"], expect=204)
     api.ask("POST", f"{PREFIX}/prune", json={"keep_bytes": 1, "dry_run": True}, expect=200)
     api.ask("POST", f"{PREFIX}/prune", expect=422)
+    done = api.ask("GET", f"{PREFIX}/activity", params={"limit": 3}, expect=200)
+    assert done["items"][0]["action"] == "deleted"
+    api.ask("GET", f"{PREFIX}/activity", params={"before": done["next"], "who": "everybody"}, expect=200)
+    api.ask("GET", f"{PREFIX}/activity", params={"verb": "dances"}, expect=422)
     api.ask("POST", f"{PREFIX}/prune", json={"keep_per_target": 0}, expect=422)
+    preset = api.ask("POST", f"{PREFIX}/presets", json=sound_body(f"{PREFIX}/presets"), expect=201)
+    api.ask("POST", f"{PREFIX}/presets", json={"target": "no:such", "name": "any", "typed": {}}, expect=422)
+    (kept,) = api.ask("GET", f"{PREFIX}/presets", params={"target": "hostile:say"}, expect=200)["items"]
+    assert kept == preset
+    api.ask("DELETE", f"{PREFIX}/presets/{{id}}", id_=preset["id"], expect=204)
 
 
 def test_answers_of_actions(api: Api) -> None:
@@ -159,6 +182,36 @@ def test_answers_of_actions(api: Api) -> None:
         api.ask("POST", path, id_=process["id"], json={"grace": 0, "reason": "a test", "tree": True}, expect=200)
         api.service.join(process)
         api.ask("POST", path, id_=process["id"], expect=409)
+
+
+def test_answers_about_many(api: Api) -> None:
+    made = [api.service.launch("hostile:say", start=False, name="one-of-many") for _ in range(3)]
+    wanted = {"action": "delete", "search": "name:one-of-many"}
+    seen = api.ask("POST", f"{PREFIX}/preview", json=wanted, expect=200)
+    assert (seen["count"], {each["id"] for each in seen["processes"]}) == (3, {each["id"] for each in made})
+    path = f"{PREFIX}/operations"
+    api.ask("POST", path, json=wanted, expect=422)  # without the count
+    api.ask("POST", path, json=wanted | {"ids": [NOBODY], "expected_count": 3}, expect=422)
+    for search in ("name:nobody", "no:such"):
+        body = {"action": "stop", "search": search, "expected_count": 0}
+        api.ask("POST", path, json=body, expect=422)
+    changed = api.ask("POST", path, json=wanted | {"expected_count": 2}, expect=409)
+    assert changed["errors"] == [{"field": "expected_count", "message": "was 2, but it is 3 now"}]
+    order = wanted | {"expected_count": 3, "as_of": seen["as_of"], "reason": "tidying"}
+    key = {"Idempotency-Key": "many"}
+    begun = api.ask("POST", path, json=order, headers=key, expect=202)
+    assert api.ask("POST", path, json=order, headers=key, expect=200)["id"] == begun["id"]
+
+    def now() -> Any:
+        return api.ask("GET", f"{path}/{{id}}", id_=begun["id"], expect=200)
+
+    wait_until(lambda: now()["state"] == "done", 20, "the operation does not end")
+    assert (now()["done"], now()["failures"], now()["remaining"]) == (3, 0, 0)
+    api.ask("POST", f"{path}/{{id}}/cancel", id_=begun["id"], expect=200)
+    assert api.ask("GET", path, expect=200)["items"][0]["id"] == begun["id"]
+    view = api.ask("POST", f"{PREFIX}/views", json=sound_body(f"{PREFIX}/views"), expect=201)
+    assert api.ask("GET", f"{PREFIX}/views", expect=200)["items"] == [view]
+    api.ask("DELETE", f"{PREFIX}/views/{{id}}", id_=view["id"], expect=204)
 
 
 def test_answers_to_requests_for_what_there_is_not(api: Api) -> None:

@@ -21,6 +21,7 @@ from app.errors import Conflict, Invalid, NotFound, Unavailable
 from app.health.troubles import Troubles
 from app.lifecycle import Process
 from app.metrics import Metrics
+from app.retention import Limits
 from app.settings import CommandSettings, EnvironmentSettings, OnExit, Settings
 from app.supervisor import broadcaster as broadcasting
 from app.supervisor import ledger
@@ -187,7 +188,7 @@ async def test_what_is_not_there(run: Run) -> None:
             supervisor.end("none", "stop", ACTOR),
             supervisor.start_process("none", ACTOR),
             supervisor.relaunch("none", ACTOR),
-            supervisor.delete("none"),
+            supervisor.delete("none", ACTOR),
         ):
             with pytest.raises(NotFound):
                 await asked
@@ -349,10 +350,10 @@ async def test_deleting_takes_record_and_folder(run: Run) -> None:
     async with run() as supervisor:
         process = await launch(supervisor, "until_stopped")
         with pytest.raises(Conflict):
-            await supervisor.delete(process.id)
+            await supervisor.delete(process.id, ACTOR)
         await supervisor.end(process.id, "stop", ACTOR)
         await joined(supervisor, process)
-        await supervisor.delete(process.id)
+        await supervisor.delete(process.id, ACTOR)
         assert list(supervisor.engine.folders.ids()) == []
         with pytest.raises(NotFound):
             await supervisor.get(process.id)
@@ -374,7 +375,7 @@ async def test_one_of_starting_and_deleting_at_the_same_time_is_refused(
 
         with monkeypatch.context() as patch:
             patch.setattr(supervisor, "get", get)
-            works = (supervisor.delete(process.id), supervisor.start_process(process.id, ACTOR))
+            works = (supervisor.delete(process.id, ACTOR), supervisor.start_process(process.id, ACTOR))
             ends = asyncio.gather(*works, return_exceptions=True)
             await until(lambda: len(reading) == 2, "not both are read")
             is_read.set()
@@ -405,7 +406,7 @@ async def test_one_that_is_deleted_while_its_start_reads_it_is_not_started(
         await until(read.is_set, "it is not read")
         try:
             with pytest.raises(Conflict, match="being started"):
-                await supervisor.delete(process.id)
+                await supervisor.delete(process.id, ACTOR)
         finally:
             go.set()
         await starting
@@ -802,6 +803,8 @@ async def test_progress_and_measurements_are_shown_while_it_lives(run: Run) -> N
         sample = supervisor.sample(process.id)
         assert sample is not None
         assert sample["rss_bytes"] > 0
+        assert supervisor.recent_cpu(process.id)[-1] >= 0
+        assert (await supervisor.usage(process.id)).points
         progress = (await supervisor.get(process.id)).progress
         assert progress is not None
         assert 0 < progress["fraction"] <= 1
@@ -809,6 +812,12 @@ async def test_progress_and_measurements_are_shown_while_it_lives(run: Run) -> N
         await supervisor.end(process.id, "kill", ACTOR)
         await joined(supervisor, process)
         assert supervisor.sample(process.id) is None
+        assert supervisor.recent_cpu(process.id) == []
+        used = await supervisor.usage(process.id)
+        assert used.maximum is not None
+        assert used.maximum.rss_bytes > 0
+        with pytest.raises(NotFound):
+            await supervisor.usage("nothing")
 
 
 async def test_who_follows_a_log_is_woken_when_it_grows(run: Run, tmp_path: Path) -> None:
@@ -856,7 +865,7 @@ async def test_a_reader_too_far_behind_is_told_to_start_over(run: Run, monkeypat
 async def test_events_of_deleted_processes_are_missed_by_nobody(run: Run) -> None:
     async with run() as supervisor:
         process = await joined(supervisor, await launch(supervisor, "say"))
-        await supervisor.delete(process.id)
+        await supervisor.delete(process.id, ACTOR)
     async with run() as supervisor:
         waiting = asyncio.ensure_future(anext(supervisor.broadcaster.events(1)))
         await launch(supervisor, "say")
@@ -923,7 +932,7 @@ async def test_reloading_keeps_what_runs(run: Run, tmp_path: Path) -> None:
     async with run(targets=(str(module),)) as supervisor:
         process, _ = await supervisor.create(Launch("changing:nap"), ACTOR)
         module.write_text("def added():\n    return 'new'\n")
-        items = await supervisor.reload_targets()
+        items = await supervisor.reload_targets(ACTOR)
         assert [item["name"] for item in items] == ["changing:added"]
         added, _ = await supervisor.create(Launch("changing:added"), ACTOR)
         assert (await joined(supervisor, added)).result == "new"
@@ -1012,3 +1021,33 @@ async def test_a_run_folder_that_is_gone_is_a_process_that_is_lost(run: Run) -> 
         shutil.rmtree(supervisor.engine.folder(process.id))
         os.kill(process.detail["keeper_pid"], signal.SIGKILL)
         assert (await joined(supervisor, process)).outcome is Outcome.LOST
+
+
+# --- counts ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_tally_holds_after_ends_deletions_a_pruning_and_a_restart(run: Run) -> None:
+    def is_exact(supervisor: Supervisor) -> bool:
+        tally = supervisor.tally
+        return tally.is_known and (tally.states, tally.outcomes) == supervisor.store.counts_by_state_and_outcome()
+
+    async with run() as supervisor:
+        assert is_exact(supervisor)
+        over = [await joined(supervisor, await launch(supervisor, "steps", 1)) for _ in range(3)]
+        await joined(supervisor, await launch(supervisor, "say", "no", 3))
+        living = await launch(supervisor, "take_one_s_time")
+        await launch(supervisor, "steps", 1, start=False)
+        assert supervisor.tally.states == {State.EXITED: 4, State.RUNNING: 1, State.CREATED: 1}
+        assert (supervisor.tally.failed_since(), supervisor.tally.succeeded_since()) == (1, 3)
+        await supervisor.delete(over[0].id, ACTOR)
+        assert supervisor.tally.succeeded_since() == 2
+        await until(lambda: len(supervisor.store.unmeasured(0, 9)) == 0, "they are not measured")
+        await supervisor.prune(Limits(per_target=1), None, dry_run=False, actor=ACTOR)
+        assert supervisor.tally.states[State.EXITED] < 3
+        assert is_exact(supervisor)
+    async with run() as supervisor:
+        assert is_exact(supervisor)
+        await supervisor.end(living.id, "kill", ACTOR, tree=True)
+        await joined(supervisor, living)
+        assert is_exact(supervisor)
+        assert supervisor.tally.outcomes[Outcome.STOPPED] == 1

@@ -25,7 +25,7 @@ class Record:
 
 
 def published(id_: int) -> Published:
-    return Published(id_, {"n": id_})
+    return Published(id_, {"id": str(id_), "to": "running", "outcome": None})
 
 
 def publish(broadcaster: Broadcaster, record: Record, ids: Iterable[int]) -> None:

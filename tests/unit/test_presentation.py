@@ -37,15 +37,16 @@ SUMMARIES = [
     (over(Outcome.FAILED, 3), "Exit code 3, set by the program."),
     (over(Outcome.FAILED, 143), "signal 15 this way"),
     (over(Outcome.CRASHED, -11), "Killed by SIGSEGV (-11), which was not sent by Procdeck: the interpreter"),
-    (over(Outcome.CRASHED, -9, max_rss_bytes=3 << 20), "out-of-memory killer; it had used up to 3 MiB of memory"),
+    (over(Outcome.CRASHED, -9, max_rss_bytes=3 << 20), "out-of-memory killer; it had used up to 3.0 MiB of memory."),
     (over(Outcome.CRASHED, -9), "out-of-memory killer."),
     (over(Outcome.CRASHED, -10), "Killed by SIGUSR1 (-10), which was not sent by Procdeck."),
     (over(Outcome.CRASHED, -37), "Killed by signal 37"),
     (
         over(Outcome.STOPPED, -15, asked=asked("terminate"), stopped_at=NOW + timedelta(seconds=1.25)),
-        "Asked to end: SIGTERM by Alice; ended by SIGTERM after 1.2 s.",
+        "Asked to end: SIGTERM by Alice at 06:55:26 UTC; ended by SIGTERM after 1.2 s.",
     ),
-    (over(Outcome.STOPPED, 0, asked=asked("stop", reason="enough")), "stop by Alice (enough); exit code 0"),
+    (over(Outcome.STOPPED, 0, asked=asked("stop", reason="enough")), "stop by Alice (enough) at"),
+    (over(Outcome.STOPPED, 0, asked=asked("terminate", actor="keeper")), "SIGTERM by its keeper at"),
     (over(Outcome.STOPPED, -10), "Ended by SIGUSR1, which was sent through Procdeck."),
     (over(Outcome.STOPPED), "Cancelled before it was started."),
     (over(Outcome.TIMED_OUT, -9, spec={**SPEC, "timeout": 1.5}), "Ended at its time limit of 1.5 s, by SIGKILL."),
@@ -55,6 +56,7 @@ SUMMARIES = [
     (over(Outcome.LOST, detail={"ended": 2}), "Its keeper was killed"),
     (over(Outcome.LOST, detail={"ended": 2}), "2 process(es) left of its tree were ended."),
     (over(Outcome.LOST, detail={"ended": 0}), "Its keeper was killed"),
+    (over(Outcome.LOST, detail={"ended": 0}, pid=4711), "Pid 4711 is no longer this process."),
     (over(Outcome.LOST), "What became of it can't be known; the end of its history says why."),
     (over(Outcome.LOST, state=State.EXITED), "the fork server that started it died"),
 ]
@@ -112,7 +114,17 @@ def test_an_end_for_want_of_memory_says_so() -> None:
     dead = over(Outcome.CRASHED, -9, max_rss_bytes=300 * 2**20, detail={"oom_killed": True})
     assert exit_summary(dead) == (
         "Killed by SIGKILL (-9), which was not sent by Procdeck: the kernel ended it because the memory of its control"
-        " group was used up; it had used up to 300 MiB."
+        " group was used up; it had used up to 300.0 MiB of memory."
+    )
+    detail = {
+        "oom_killed": True,
+        "memory_limit_bytes": 512 * 2**20,
+        "last_sample": {"at": "2026-11-22T14:02:09.5+00:00", "rss_bytes": 299 * 2**20},
+    }
+    dead = over(Outcome.CRASHED, -9, max_rss_bytes=300 * 2**20, detail=detail)
+    assert str(exit_summary(dead)).endswith(
+        "the memory of its control group (512.0 MiB at most) was used up; it had used up to 300.0 MiB of memory,"
+        " and 299.0 MiB when last measured, at 14:02:09 UTC."
     )
 
 
