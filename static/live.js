@@ -13,17 +13,24 @@ import { loginUrl, refused, retryAfter, toast, unreachable } from "./toasts.js";
 const EVERY = 1000;
 /** Milliseconds between two refreshes for the sake of figures alone. */
 const MEASURED_EVERY = 2000;
+/** The same where so many were measured that not all are named: whether any is on the page is not known. */
+const CROWDED_EVERY = 5000;
 /** Between two of a page that has no stream, since others were looked at later. */
 const PAUSED_EVERY = 15_000;
 const SHOWN_AFTER = 400;
 const STALE_AFTER = 30_000;
 const RETRY_AFTER = 5;
+/** Milliseconds that the making of a page may take: what changed meanwhile it may have or not. */
+const ON_ITS_WAY = 2000;
+/** Milliseconds after which an answer is given up. */
+const ANSWER_WITHIN = 60_000;
 
 const main = document.getElementById("content");
 const indicator = document.getElementById("connection");
 /** Of the files that this page was made with; it is in their address. */
 const version = /\/static\/([0-9a-f]{12})\//.exec(import.meta.url)?.[1];
 const topics = main?.dataset.topics ?? "";
+const madeAt = Date.parse(document.querySelector('meta[name="server-time"]')?.content ?? "");
 
 const subscribers = [];
 let stream = null;
@@ -83,15 +90,16 @@ let isFirst = true;
 function hello(now) {
   setNow(now.now);
   outdated(now.version);
-  // What happened while nobody listened is asked for once.
-  if (!isFirst) refresh();
+  // What happened while nobody listened, or while the page was on its way, is asked for once.
+  if (!isFirst || Date.parse(now.changed_at) > madeAt - ON_ITS_WAY) refresh();
   isFirst = false;
 }
 
-function changed({ ids, measured, topics: others, more }) {
+function changed({ ids, measured, topics: others, more, more_measured: moreMeasured }) {
   attention.hint();
   if (ids.length || others.length || more) refresh();
   else if (measured.some(isShown)) refresh(MEASURED_EVERY);
+  else if (moreMeasured && document.querySelector("main .is-alive")) refresh(CROWDED_EVERY);
 }
 
 const isShown = (id) => topics.includes(id) || document.getElementById(`p-${id}`) !== null;
@@ -150,13 +158,18 @@ async function load() {
   last = performance.now();
   let again = 0;
   try {
-    const answer = await fetch(location.href, { headers: { "X-Live": "1", Accept: "text/html" }, cache: "no-store" });
+    const answer = await fetch(location.href, {
+      headers: { "X-Live": "1", Accept: "text/html" },
+      cache: "no-store",
+      signal: AbortSignal.timeout(ANSWER_WITHIN),
+    });
     if (answer.redirected && new URL(answer.url).pathname === "/login") told("signed-out", {});
     else if (answer.ok) update(new DOMParser().parseFromString(await answer.text(), "text/html"));
     else if (answer.status === 404) told("gone", {});
     else again = await failed(answer);
   } catch {
-    // The stream notices as well, and asks again when it is back.
+    // One connection may fail while that of the stream goes on, and then nothing else would ask.
+    again = RETRY_AFTER * 1000;
   } finally {
     asking = false;
     if (askAgain) {
@@ -300,7 +313,7 @@ function show(now, { seconds, again, restarting }) {
     reconnecting: `${restarting ? "The service ends or restarts. " : ""}Reconnecting in ${seconds} s`,
     paused: "Paused",
     "signed-out": "Signed out",
-    gone: "This record was deleted",
+    gone: topics.includes("process:") ? "This record was deleted" : "This page is gone",
   };
   indicator.replaceChildren(said[now]);
   if (now === "reconnecting") indicator.append(pressing("now", again));

@@ -9,6 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from app.supervisor.pulse import Pulse
@@ -82,6 +83,8 @@ class Changes:
         self.closed = False
         self.run = secrets.token_hex(8)
         """Changes with each start of the service: counts of another run can't be compared with these."""
+        self.changed_at = datetime.now(UTC)
+        """When anything but a measurement changed last: a page that was made before has missed it."""
         self.ended: Counter[Outcome] = Counter()
         """How many processes came to their end in this run, by outcome."""
 
@@ -95,12 +98,12 @@ class Changes:
         self._moved.touch(str(facts["id"]))
         if facts["to"] in FINAL and facts["outcome"] is not None:
             self.ended[Outcome(facts["outcome"])] += 1
-        self.pulse.fire()
+        self._tell()
 
     def removed(self, process_id: str) -> None:
         """A process is not in the record any more."""
         self._moved.touch(process_id)
-        self.pulse.fire()
+        self._tell()
 
     def measured(self, process_id: str) -> None:
         """There are new figures of a process: a sample, progress, a condition."""
@@ -109,11 +112,15 @@ class Changes:
     def touched(self, name: str) -> None:
         """Something else changed: `targets`, `activity`, `operations`."""
         self._touched.touch(name)
-        self.pulse.fire()
+        self._tell()
 
     def reset(self) -> None:
         """Anything may have changed: the record was made again."""
         self._resets += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self.changed_at = datetime.now(UTC)
         self.pulse.fire()
 
     def close(self) -> None:

@@ -393,7 +393,7 @@ def free_port() -> int:
 def test_a_page_outlives_the_service(chromium: Browser, tmp_path: Path) -> None:
     service = Service(tmp_path, flags=["--port", str(free_port())])
     tabs = Tabs(chromium, service)
-    tabs.expect_complaint(r"ERR_(CONNECTION_REFUSED|INCOMPLETE_CHUNKED|CONNECTION_RESET|EMPTY_RESPONSE)|50[03]")
+    tabs.expect_complaint(r"ERR_(CONNECTION_|INCOMPLETE_CHUNKED|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED)|50[03]")
     try:
         service.start()
         process = service.launch("logs:both_streams", kwargs={"lines": 200, "pause": 0.05})
@@ -405,6 +405,8 @@ def test_a_page_outlives_the_service(chromium: Browser, tmp_path: Path) -> None:
         expect(page.locator("#connection")).to_have_text("Live")
         expect(page.locator("#log-state")).to_have_text("complete", timeout=30_000)
         written = page.locator("#log .l .x").all_inner_texts()
+        # Two pipes that are read in one go have no order between them.
+        written.sort(key=lambda line: int(line.split()[1]))
         assert written == [f"line {number} of 200" for number in range(1, 201)], "a line was lost or doubled"
         expect(page.locator(".banner .status")).to_contain_text("Succeeded")
         tabs.close()

@@ -267,8 +267,11 @@ def test_f12_everything_of_ours_is_killed_at_once(hostile: Service) -> None:
     running += [hostile.launch("hostile:family", kwargs={"wait": True}), hostile.launch("hostile:outsider")]
     descendants = [told_pid(hostile, running[-2], "grandchild"), told_pid(hostile, running[-1], "outsider")]
     hostile.post(running[0], "stop")
-    for pid in {hostile.pid, *posix.descendants(hostile.pid), *hostile.tree_pids(), *descendants}:
-        os.kill(pid, signal.SIGKILL)
+    everything = {hostile.pid, *posix.descendants(hostile.pid), *hostile.tree_pids(), *descendants}
+    # Stopped first, for at once is what it is about: a keeper must not see its child end.
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in everything:
+            os.kill(pid, number)
     hostile.kill()
     hostile.start()
     processes = by_id(hostile)

@@ -460,9 +460,9 @@ def code_of(folder: Path) -> str:
 
 
 def page_of(service: Service, process: JSON) -> str:
-    """The page of a process."""
+    """The details on the page of a process."""
     headers = {"Authorization": f"Bearer {service.token}", "Accept": "text/html"}
-    return httpx.get(f"{service.url}/processes/{process['id']}", headers=headers).text
+    return httpx.get(f"{service.url}/processes/{process['id']}?tab=details", headers=headers).text
 
 
 # --- F61: stop before the start -------------------------------------------------------------------------------------

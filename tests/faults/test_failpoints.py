@@ -47,9 +47,10 @@ class Walk:
         try:
             self.service.start()
         except (AssertionError, httpx.HTTPError):
-            # It may end of it, and no more.
-            if not armed or self.service.is_running():
+            # It may end of it, and no more; its last connection is gone before it is.
+            if not armed:
                 raise
+            wait_until(lambda: not self.service.is_running(), 5, "the service lives on, and does not answer")
 
     def ask(self, do: Callable[[], JSON]) -> JSON | None:
         """What the service answers; None when it died of it, or refused."""

@@ -101,20 +101,24 @@ def test_a_page_is_told_of_what_it_shows(topics: str, what: dict[str, Any], told
 def test_more_than_can_be_named() -> None:
     topics = Topics.of("list")
     ids = [str(number) for number in range(MAX_IDS + 1)]
-    assert topics.hint(changed(moved=ids)) == {"ids": ids[:-1], "measured": [], "topics": [], "more": True}
-    hint = topics.hint(changed(measured=None))
-    assert hint is not None
-    assert hint["more"]
+    nothing: dict[str, Any] = {"ids": [], "measured": [], "topics": [], "more": False, "more_measured": False}
+    assert topics.hint(changed(moved=ids)) == nothing | {"ids": ids[:-1], "more": True}
+    assert topics.hint(changed(moved=None)) == nothing | {"more": True}
+    assert topics.hint(changed(measured=ids)) == nothing | {"measured": ids[:-1], "more_measured": True}
+    assert topics.hint(changed(measured=None)) == nothing | {"more_measured": True}
+    one = Topics.of("process:a").hint(changed(moved=None, measured=None))
+    assert one == nothing | {"ids": ["a"], "measured": ["a"]}
 
 
 async def test_hello_comes_first_then_what_changed(watched: Watched) -> None:
     events = watched.hints("list")
     name, facts = await read(events)
     assert name == "hello"
-    assert {"version", "now", "run", "failed"} == set(facts)
+    assert {"version", "now", "changed_at", "run", "failed"} == set(facts)
     watched.move("a")
     watched.changes.measured("b")
-    assert await read(events) == ("changed", {"ids": ["a"], "measured": ["b"], "topics": [], "more": False})
+    told = {"ids": ["a"], "measured": ["b"], "topics": [], "more": False, "more_measured": False}
+    assert await read(events) == ("changed", told)
     watched.changes.measured("b")
     assert (await read(events))[1]["measured"] == ["b"], "a measurement alone"
     await events.aclose()
