@@ -75,7 +75,7 @@ def launch_some(service: Service) -> Iterator[tuple[str, str]]:
     yield "resources", f"/processes/{training['id']}?tab=resources"
     yield "details", f"/processes/{training['id']}?tab=details"
     yield "events", f"/processes/{watching[1]['id']}?tab=events"
-    yield "bulk", "/operations/new?action=stop&search=is%3Aalive"
+    yield "bulk", "/operations/new?action=stop&all=1&search=is%3Aalive"
     yield "targets", "/targets"
     yield "target", "/targets/jobs:import_orders"
     yield "launch", "/launch?target=jobs:resize_images&arg-folder=/pictures/autumn"
