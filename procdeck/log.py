@@ -4,7 +4,8 @@ A record is a line in the CRI format, as Kubernetes' container runtimes write it
 ``2026-11-22T06:55:26.123456Z stdout F text``. ``F`` ends a line; ``P`` is a part of one (an over-long line, or a prompt
 without its newline), to be joined with what follows in the same stream. An **offset** is a position in the whole stream
 of these bytes. A segment is the file ``log/<first offset, 20 digits>.log``; the oldest segments go first when the log
-exceeds its budget, and offsets stay.
+exceeds its budget, and offsets stay. Beside each but the first is an empty file ``<first offset>-<lines>.lines``, whose
+name tells how many lines ended before it: so numbers of lines stay, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from procdeck import failpoints, files
 from procdeck.pristine import os
 
 SEGMENT_BYTES = 8 * 1024 * 1024
+MARK = ".lines"
 MAX_TEXT_BYTES = 64 * 1024
 """Longest text of a record; a longer line becomes several."""
 
@@ -38,6 +40,8 @@ class LogWriter:
         self._segment_bytes = max(min(SEGMENT_BYTES, budget // 4), 64 * 1024)
         self._pending = {"stdout": b"", "stderr": b""}
         self._segments: list[int] = []  # first offsets of those closed
+        self._marks: dict[int, str] = {}  # the files that tell how many lines ended before a segment
+        self._lines = 0
         self._second = -1
         self._second_text = ""
         self._unreported = 0
@@ -114,6 +118,7 @@ class LogWriter:
         else:
             self._unreported = self._removed = 0
         self.end += written
+        self._lines += lines_ended(records[:written])
 
     def _notes(self) -> bytes:
         """Records that tell what is missing before what follows them."""
@@ -176,9 +181,25 @@ class LogWriter:
             self._segments.append(self._first)
         found = os.fstat(fd)
         self._fd, self._first, self._path, self._file = fd, self.end, path, (found.st_dev, found.st_ino)
+        self._mark()
         while self._segments and self.end - self._segments[0] > self._budget - self._segment_bytes:
             # Gone already? The budget of the whole service takes segments, too.
-            files.remove(f"{self._folder}/{self._segments.pop(0):020d}.log")
+            first = self._segments.pop(0)
+            files.remove(f"{self._folder}/{first:020d}.log")
+            if mark := self._marks.pop(first, ""):
+                files.remove(mark)
+
+    def _mark(self) -> None:
+        """Tell by the name of a file how many lines ended before the segment that begins: it is never half written.
+        Without it readers count, as far as what they would count is kept."""
+        if self._first == 0:
+            return
+        path = f"{self._folder}/{mark_name(self._first, self._lines)}"
+        try:
+            files.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        except OSError:
+            return
+        self._marks[self._first] = path
 
     def _new_segment(self, path: str) -> int:
         """Open a file that is new, whatever somebody has put where it belongs."""
@@ -244,6 +265,36 @@ def segments(folder: str) -> list[tuple[int, int]]:
     ours = [name for name in names if name.endswith(".log") and _is_offset(name[:-4])]
     found = [(int(name[:-4]), _size(f"{folder}/{name}")) for name in ours]
     return sorted((first, size) for first, size in found if size is not None)
+
+
+def lines_ended(data: bytes) -> int:
+    """How many lines end in these records: those that are no parts."""
+    count = data.count(b"\n")
+    if b" P " in data and (b" stdout P " in data or b" stderr P " in data):
+        return count - sum(line[34:37] == b" P " for line in data.split(b"\n"))
+    return count
+
+
+def mark_name(first: int, lines: int) -> str:
+    """The name of the file that tells how many lines ended before the segment that begins at ``first``."""
+    return f"{first:020d}-{lines}{MARK}"
+
+
+def marks(folder: str) -> dict[int, int]:
+    """How many lines ended before a segment, by its first offset, as far as the writer could tell; of segments that are
+    gone perhaps, too. Logs of an older release have none."""
+    if not _is_folder(folder):
+        return {}
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for name in names:
+        first, _, lines = name.removesuffix(MARK).partition("-")
+        if name.endswith(MARK) and _is_offset(first) and _is_offset(lines) and len(name) < 60:
+            found[int(first)] = int(lines)
+    return found
 
 
 def _is_offset(name: str) -> bool:

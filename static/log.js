@@ -59,7 +59,7 @@ const live = {};
 function adopt() {
   const { before, after, earlier, later, total, query } = log.dataset;
   Object.assign(edge, { before, after, earlier: earlier === "1", later: later === "1", query });
-  Object.assign(live, { after, position: Number(after), total: Number(total), ended: false, unseen: 0 });
+  Object.assign(live, { after, position: Number(after), total: Number(total), ended: false, unseen: 0, seen: Number(total) });
 }
 
 const chunks = () => [...log.querySelectorAll(":scope > .chunk")];
@@ -119,6 +119,7 @@ function attach(after) {
   const isBehind = live.position > Number(after);
   live.after = after;
   live.unseen = 0;
+  live.seen = live.total;
   if (isBehind && !live.ended) reconnect();
 }
 
@@ -193,9 +194,9 @@ function trim(side) {
 }
 
 /** Change what stands above or below without moving what is read. */
-function steady(change) {
+function steady(change, anchor = null) {
   const box = log.getBoundingClientRect();
-  const seen = lineAt(box.top + 1);
+  const seen = anchor ?? lineAt(box.top + 1);
   const before = seen?.getBoundingClientRect().top;
   change();
   if (!seen?.isConnected) return;
@@ -260,8 +261,10 @@ function updated() {
   live.total = Math.max(live.total, last);
   empty.hidden = all.length > 0 || edge.earlier;
   const isFiltered = edge.query !== "";
+  // Lines that came too fast to be sent are new, too.
+  if (!isFiltered) live.unseen = Math.max(live.unseen, live.total - live.seen);
   const searched = isFiltered && edge.searched && edge.earlier ? `Searched back to ${clock(edge.searched)}, ` : "";
-  label(top, edge.earlier, isFiltered ? `${searched || "Earlier lines, "}load more` : `${number.format(Math.max(0, first - 1))} earlier lines, load`);
+  label(top, edge.earlier, isFiltered ? `${searched || "Earlier lines, "}load more` : `${number.format(Math.max(0, first - 1 - Number($("log-now").dataset.linesRemoved)))} earlier lines, load`);
   label(bottom, edge.later, isFiltered ? "Later lines, load" : `${number.format(Math.max(0, live.total - last))} later lines, load`);
   const count = isFiltered ? `${number.format(all.length)} matching lines, ` : "";
   if ($("log-size-now") && live.position > 0) $("log-size-now").textContent = size_(live.position - Number($("log-now").dataset.removed));
@@ -291,6 +294,10 @@ function asked() {
 
 function look() {
   const now = $("log-now").dataset;
+  fit();
+  $("log-removed").hidden = !now.removedNote;
+  if ($("log-removed").textContent !== now.removedNote) $("log-removed").textContent = now.removedNote;
+  fullState();
   if (!lines().length && empty.textContent !== now.empty) empty.textContent = now.empty;
   if (isStarted() && !wasStarted) {
     wasStarted = true;
@@ -310,6 +317,7 @@ function state(text) {
 function written({ html, after, position, count, number: total }) {
   live.position = Math.max(live.position, position);
   live.total = Math.max(live.total, total);
+  grown();
   if (!isAttached()) {
     live.unseen += count;
     updated();
@@ -448,6 +456,16 @@ function settings() {
   }
   apply();
   $("log-full").addEventListener("click", () => full(!panel.classList.contains("is-full")));
+  const tools = panel.querySelector(".log-more-tools");
+  const isPhone = matchMedia("(max-width: 640px)");
+  document.addEventListener("click", (event) => {
+    if (isPhone.matches && tools.open && !tools.contains(event.target)) tools.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && isPhone.matches && !tools.querySelector("details[open]")) tools.open = false;
+  });
+  filter.addEventListener("submit", () => isPhone.matches && (tools.open = false));
+  $("log-full-close").addEventListener("click", () => full(false));
   $("log-fold").addEventListener("click", foldAll);
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && panel.classList.contains("is-full") && !document.querySelector("details.menu[open]")) full(false);
@@ -474,9 +492,16 @@ function full(isFull) {
   panel.classList.toggle("is-full", isFull);
   document.documentElement.classList.toggle("has-full-log", isFull);
   $("log-full").textContent = isFull ? "Leave full screen" : "Full screen";
-  $("log-full").closest("details").open = false;
+  for (const open of panel.querySelectorAll("details[open]")) open.open = false;
+  $("log-full-head").hidden = !isFull;
+  fullState();
+  fit();
   if (follow.checked) toEnd();
   else log.focus();
+}
+
+function fullState() {
+  $("log-full-state").textContent = document.querySelector(".banner .status")?.textContent.trim() ?? "";
 }
 
 function dress(chunk) {
@@ -568,20 +593,26 @@ function fold(head, isOpen) {
 function foldAll() {
   const heads = [...log.querySelectorAll(".fold")];
   const isOpen = !heads.some((button) => button.getAttribute("aria-expanded") === "true");
-  steady(() => heads.forEach((button) => fold(button.closest(".l"), isOpen)));
+  const seen = lineAt(log.getBoundingClientRect().top + 1);
+  steady(() => heads.forEach((button) => fold(button.closest(".l"), isOpen)), seen && headOf(seen));
   $("log-fold").textContent = isOpen ? "Fold tracebacks" : "Unfold tracebacks";
 }
 
-function unfold(row) {
+function headOf(row) {
   let head = row;
   while (head && (!head.id || head.classList.contains("cont") || isErr(head) !== isErr(row))) head = before(head);
+  return head;
+}
+
+function unfold(row) {
+  const head = headOf(row);
   if (head?.querySelector(".fold")) fold(head, true);
 }
 
 log?.addEventListener("beforematch", (event) => unfold(event.target.closest(".l")));
 log?.addEventListener("click", (event) => {
   const button = event.target.closest(".fold");
-  if (button) steady(() => fold(button.closest(".l"), button.getAttribute("aria-expanded") !== "true"));
+  if (button) steady(() => fold(button.closest(".l"), button.getAttribute("aria-expanded") !== "true"), button.closest(".l"));
 });
 
 // --- following ---
@@ -607,6 +638,10 @@ function following() {
     if (!selection.isCollapsed && log.contains(selection.anchorNode)) setFollow(false);
   });
   new ResizeObserver(() => follow.checked && toEnd()).observe(log);
+  // The head of the page grows and shrinks: an answer, reasons, a progress bar.
+  const head = new ResizeObserver(() => fit());
+  for (const each of [$("about"), $("answer"), $("tabs")]) if (each) head.observe(each);
+  addEventListener("resize", fit);
   follow.addEventListener("change", () => setFollow(follow.checked, true));
   document.addEventListener("key:f", () => setFollow(!follow.checked, true));
   pill.addEventListener("click", () => {
@@ -633,6 +668,7 @@ function toEnd(frames = 10) {
   log.scrollTop = log.scrollHeight;
   lastTop = log.scrollTop;
   live.unseen = 0;
+  live.seen = live.total;
   pill.hidden = true;
   if (frames) requestAnimationFrame(() => follow.checked && !isAtEnd() && toEnd(frames - 1));
 }
@@ -647,11 +683,11 @@ function isAtEnd() {
 function anchor() {
   const [, kind, first, last] = /^#(o|L)(\d+)(?:-[oL]?(\d+))?$/.exec(location.hash) ?? [];
   if (!kind) return null;
-  return kind === "L" ? { line: first } : { at: first, to: last };
+  return kind === "L" ? { line: first, toLine: last } : { at: first, to: last };
 }
 
 /** Show a place: {at}, {line} or {time}; {at: "start" | "end" | "traceback"}. */
-async function goTo({ to, ...place }, query = edge.query) {
+async function goTo({ to, toLine, ...place }, query = edge.query) {
   const isEnd = place.at === "end";
   if (!isEnd) setFollow(false);
   const present = query === edge.query && /^\d+$/.test(place.at ?? "") ? $(`o${place.at}`) : null;
@@ -667,7 +703,10 @@ async function goTo({ to, ...place }, query = edge.query) {
     if (place.at === "start") log.scrollTop = 0;
     if (isEnd) log.scrollTop = log.scrollHeight;
   }
-  if (target) pick(target, to ? $(`o${to}`) : null);
+  const last = to ? $(`o${to}`) : toLine ? [...lines()].findLast((line) => numberOf(line) <= Number(toLine)) : null;
+  if (target) pick(target, last);
+  const asked = Number(String(place.line ?? "").replaceAll(",", ""));
+  if (target && asked && numberOf(target) !== asked) toast(`There is no line ${number.format(asked)} that is kept; this is the nearest.`);
   show(target);
   return true;
 }
@@ -706,6 +745,7 @@ function going() {
       log.focus({ preventScroll: true });
     });
   }
+  addEventListener("popstate", revisit);
   addEventListener("hashchange", () => {
     const place = anchor();
     if (place) goTo(place);
@@ -737,7 +777,7 @@ function wanted() {
   return found.toString();
 }
 
-async function refilter(place = { at: "end" }) {
+async function refilter(place = { at: "end" }, isKept = false) {
   const query = wanted();
   if (query === edge.query && place.at === "end") return;
   if (!(await goTo(place, query))) {
@@ -747,22 +787,33 @@ async function refilter(place = { at: "end" }) {
   filter.elements.q.removeAttribute("aria-invalid");
   $("log-clear").hidden = query === "";
   empty.textContent = query ? "No line matches. The log has lines that do not." : $("log-now").dataset.empty;
-  history.replaceState(null, "", `${log.dataset.url}${query ? `?${query}` : ""}`);
+  if (!isKept) history.replaceState(null, "", `${log.dataset.url}${query ? `?${query}` : ""}`);
   log.classList.toggle("filtered", query !== "");
   downloads();
   if (!live.ended) reconnect();
   updated();
 }
 
-async function clearFilter(place) {
+/** Filter as the address says: the reader went back, or on. */
+async function revisit() {
+  const given = new URLSearchParams(location.search);
+  for (const name of ["q", "level", "stream"]) filter.elements[name].value = given.get(name) ?? "";
+  for (const name of ["regex", "case", "invert"]) filter.elements[name].checked = given.get(name) === "1";
+  if (wanted() !== edge.query) await refilter(anchor() ?? { at: given.get("at") ?? "end" }, true);
+}
+
+async function clearFilter(place, isKept = false) {
   for (const name of ["q", "level", "stream"]) filter.elements[name].value = "";
   for (const name of ["regex", "case", "invert"]) filter.elements[name].checked = false;
-  await refilter(place);
+  await refilter(place, isKept);
 }
 
 // --- finding ---
 
-const search = { words: "", offsets: [], count: 0, next: null, at: -1, run: 0 };
+// `offsets` are the newest hits, newest first, without gaps; `isListed` tells that no older one was left out. `current` is
+// the offset that is gone to, and `newer` how many hits are newer than it: null while nobody has counted them.
+const none = () => ({ words: "", offsets: [], count: 0, next: null, current: null, newer: null, isDone: false, isListed: true, isRefused: false, end: 0, said: "", searched: "", longest: null });
+const search = { ...none(), run: 0, isFull: false };
 const isFinding = () => !$("log-find").hidden;
 
 function finding() {
@@ -782,6 +833,7 @@ function finding() {
   words.addEventListener("keydown", (event) => {
     if (event.key === "Enter") step(event.shiftKey ? -1 : 1);
     else if (event.key === "Escape") {
+      event.preventDefault(); // the browser would empty the field
       event.stopPropagation();
       closeFind();
       log.focus();
@@ -803,6 +855,8 @@ function finding() {
 function openFind() {
   const selected = String(getSelection());
   setFollow(false);
+  search.isFull ||= matchMedia("(max-width: 640px)").matches && !panel.classList.contains("is-full");
+  if (search.isFull) full(true);
   $("log-find").hidden = false;
   fit();
   $("log-find-open").setAttribute("aria-expanded", "true");
@@ -816,42 +870,67 @@ function openFind() {
 function closeFind() {
   if (!isFinding()) return;
   $("log-find").hidden = true;
+  say("");
+  if (search.isFull) full(false);
+  search.isFull = false;
   fit();
   $("log-find-open").setAttribute("aria-expanded", "false");
   search.run += 1;
-  Object.assign(search, { words: "", offsets: [], count: 0, next: null, at: -1 });
+  Object.assign(search, none());
   log.querySelector(".l.found")?.classList.remove("found");
+  tellFound();
   repaint();
 }
 
-async function find() {
-  const words = $("log-find-words").value;
-  const run = (search.run += 1);
-  Object.assign(search, { words, offsets: [], count: 0, next: null, at: -1, isDone: false, searched: "", began: performance.now() });
-  if (!words) return tellFound();
+const MOST_LISTED = 100_000;
+
+function findQuery(more) {
   const params = new URLSearchParams(edge.query);
-  params.set("q", words);
+  params.set("q", search.words);
   params.delete("invert");
   for (const name of ["regex", "case"]) {
     if ($(`log-find-${name}`).checked) params.set(name, "1");
     else params.delete(name);
   }
+  for (const [name, value] of Object.entries(more)) params.set(name, value);
+  return params;
+}
+
+/** One answer of the server; null when it was refused, or something else is looked for meanwhile. */
+async function askFound(more, run) {
+  const answer = await ask(`find?${findQuery(more)}`);
+  if (run !== search.run) return null;
+  if (!answer) {
+    Object.assign(search, { isRefused: true, isDone: true });
+    tellFound();
+    return null;
+  }
+  const found = await answer.json();
+  if (run !== search.run) return null;
+  search.longest = found.longest ?? search.longest;
+  return found;
+}
+
+async function find() {
+  const run = (search.run += 1);
+  Object.assign(search, none(), { words: $("log-find-words").value, began: performance.now() });
+  log.querySelector(".l.found")?.classList.remove("found");
+  if (!search.words) {
+    say("");
+    repaint();
+    return tellFound();
+  }
   setTimeout(tellFound, SHOWN_AFTER);
+  let begins = true;
   do {
-    if (search.next !== null) params.set("before", search.next);
-    const answer = await ask(`find?${params}`);
-    if (run !== search.run) return;
-    if (!answer) {
-      search.isDone = true;
-      return tellFound();
-    }
-    const found = await answer.json();
-    if (run !== search.run) return;
-    search.offsets.push(...found.offsets);
-    search.count += found.count;
-    search.next = found.next;
-    search.searched = found.searched;
-    if (search.at < 0 && search.offsets.length) nearest();
+    const found = await askFound(search.next === null ? {} : { before: search.next }, run);
+    if (!found) return;
+    search.end = Math.max(search.end, found.end);
+    if (search.isListed) search.offsets.push(...found.offsets);
+    if (found.count > found.offsets.length || search.offsets.length > MOST_LISTED) search.isListed = false;
+    Object.assign(search, { count: search.count + found.count, next: found.next, searched: found.searched });
+    if (begins) nearest(run);
+    begins = false;
     tellFound();
   } while (search.next !== null);
   search.isDone = true;
@@ -859,27 +938,63 @@ async function find() {
 }
 
 // The first one to go to is in sight, or the last one before it.
-function nearest() {
+async function nearest(run) {
   const box = log.getBoundingClientRect();
   const seen = lineAt(box.bottom - 70) ?? lines()[lines().length - 1];
-  const limit = seen ? offsetOf(seen) : Infinity;
+  const limit = seen ? offsetOf(seen) : Number.MAX_SAFE_INTEGER;
   const index = search.offsets.findIndex((offset) => offset <= limit);
-  search.at = index < 0 ? search.offsets.length - 1 : index;
-  jump();
+  if (index >= 0) return jump(search.offsets[index], index);
+  const offset = (await neighbour("before", limit + 1, run)) ?? (await neighbour("after", limit + 1, run));
+  if (offset !== null && run === search.run) await jump(offset, null);
 }
 
-function step(by) {
-  if (!isFinding()) return openFind();
-  if (!search.offsets.length) return find();
-  // The newest stands first, and the next one is further down.
-  const count = search.offsets.length;
-  search.at = (search.at - by + count) % count;
-  return jump();
+/** The hit next to a place, however far away; null when there is none. */
+async function neighbour(side, at, run) {
+  for (;;) {
+    const found = await askFound({ neighbour: side, at }, run);
+    if (!found) return null;
+    if (found.offsets.length) return found.offsets[0];
+    if (found.next === null) return null;
+    at = found.next;
+  }
 }
 
-async function jump() {
+// How many are newer than one that was gone to from elsewhere.
+async function rank(offset, run) {
+  let [count, next] = [0, null];
+  do {
+    const found = await askFound({ since: offset + 1, most: 0, before: next ?? search.end }, run);
+    if (!found || search.current !== offset) return;
+    count += found.count;
+    next = found.next;
+  } while (next !== null);
+  search.newer = count;
   tellFound();
-  const offset = search.offsets[search.at];
+}
+
+async function step(by) {
+  if (!isFinding()) return openFind();
+  if (search.current === null) return find();
+  const run = search.run;
+  search.said = "";
+  const { current, newer, offsets } = search;
+  // The newest stands first, and the next one is further down.
+  const index = newer === null ? -1 : newer - by;
+  if (newer !== null && index >= 0 && index < offsets.length) return jump(offsets[index], index);
+  let offset = await neighbour(by > 0 ? "after" : "before", by > 0 ? current + 1 : current, run);
+  if (run !== search.run || search.isRefused) return;
+  if (offset !== null) return jump(offset, newer === null || index < 0 ? null : index);
+  offset = by > 0 ? await neighbour("after", 0, run) : await neighbour("before", Number.MAX_SAFE_INTEGER, run);
+  if (offset === null || run !== search.run) return;
+  search.said = by > 0 ? ", on from the start" : ", on from the end";
+  return jump(offset, by > 0 ? (search.isDone ? search.count - 1 : null) : offset === offsets[0] ? 0 : null);
+}
+
+async function jump(offset, newer) {
+  const run = search.run;
+  Object.assign(search, { current: offset, newer });
+  tellFound();
+  if (newer === null) rank(offset, run);
   log.querySelector(".l.found")?.classList.remove("found");
   if (!$(`o${offset}`)) {
     const query = new URLSearchParams(edge.query);
@@ -892,12 +1007,48 @@ async function jump() {
   repaint();
 }
 
+// What was written since is looked through, too.
+let growing = 0;
+
+function grown() {
+  if (!isFinding() || !search.words || !search.isDone || search.isRefused || live.position <= search.end) return;
+  growing ||= setTimeout(async () => {
+    const run = search.run;
+    const since = search.end;
+    const fresh = [];
+    let [count, next, end, isWhole] = [0, null, since, true];
+    do {
+      const found = await askFound(next === null ? { since } : { since, before: next }, run);
+      if (!found) break;
+      if (next === null) end = found.end;
+      fresh.push(...found.offsets);
+      count += found.count;
+      isWhole &&= found.count === found.offsets.length;
+      next = found.next;
+    } while (next !== null);
+    growing = 0;
+    if (run !== search.run || search.isRefused) return;
+    if (isWhole) search.offsets.unshift(...fresh);
+    else Object.assign(search, { offsets: fresh, isListed: false });
+    search.count += count;
+    if (search.newer !== null) search.newer += count;
+    search.end = end;
+    tellFound();
+    grown();
+  }, 1500);
+}
+
 function tellFound() {
   const out = $("log-found");
-  if (!search.words) out.textContent = "";
+  let text = "";
+  if (!search.words || search.isRefused) text = "";
   else if (!search.isDone && performance.now() - search.began < SHOWN_AFTER - 10 && !search.count) return;
-  else if (!search.count) out.textContent = search.isDone ? "not found" : `searching… ${back()}`;
-  else out.textContent = `${number.format(search.count - search.at)}/${number.format(search.count)}${search.isDone ? "" : ` … ${back()}`}`;
+  else if (!search.count) text = search.isDone ? "not found" : `searching… ${back()}`;
+  else if (search.current === null || search.newer === null) text = `…/${number.format(search.count)}${search.said}`;
+  else text = `${number.format(Math.max(1, search.count - search.newer))}/${number.format(search.count)}${search.said}`;
+  if (search.count && !search.isDone) text += ` … ${back()}`;
+  if (text && search.longest) text += `; of longer lines only the first ${number.format(search.longest)} characters are searched`;
+  if (out.textContent !== text) out.textContent = text;
 }
 
 const back = () => (search.searched ? `back to ${clock(search.searched)}` : "");
@@ -977,7 +1128,7 @@ log?.addEventListener("scroll", () => {
 
 // --- one line, or some ---
 
-const picked = { first: null, last: null };
+const picked = { first: null, last: null, origin: null, focus: null };
 
 function picking() {
   log.classList.toggle("filtered", edge.query !== "");
@@ -991,11 +1142,18 @@ function picking() {
     history.replaceState(null, "", address());
     getSelection().removeAllRanges();
   });
+  log.addEventListener("keydown", pickByKey);
   $("log-line").addEventListener("click", (event) => {
     const act = event.target.closest("[data-line]")?.dataset.line;
     if (act === "copy") copyLines(event.target);
     else if (act === "link") copyText(new URL(address(), location.href).href, event.target, "The link was copied.");
-    else if (act === "context") clearFilter({ at: String(picked.first) });
+    else if (act === "context") {
+      // The browser's Back leads to the lines that matched again.
+      const at = picked.first;
+      history.replaceState(null, "", address());
+      history.pushState(null, "", `${log.dataset.url}?at=${at}#o${at}`);
+      clearFilter({ at: String(at) }, true);
+    }
     else if (act === "close") {
       pick(null);
       history.replaceState(null, "", `${log.dataset.url}${edge.query ? `?${edge.query}` : ""}`);
@@ -1004,13 +1162,32 @@ function picking() {
   });
 }
 
+// With the log in focus: Enter picks the first line in sight; then the arrow keys move on, with Shift they take more.
+function pickByKey(event) {
+  if (event.target !== log || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Escape" && picked.first !== null && !panel.classList.contains("is-full")) pick(null);
+  else if (event.key === "Enter" && picked.first === null) pick(lineAt(log.getBoundingClientRect().top + 4) ?? log.querySelector(".l"));
+  else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && picked.first !== null) {
+    const isDown = event.key === "ArrowDown";
+    let line = byId(picked.focus);
+    do line = line && (isDown ? after(line) : before(line));
+    while (line && (!line.id || line.hidden));
+    if (!line?.id) return;
+    const from = event.shiftKey ? byId(picked.origin) : line;
+    pick(from, event.shiftKey ? line : null);
+    Object.assign(picked, { origin: offsetOf(from), focus: offsetOf(line) });
+    line.scrollIntoView({ block: "nearest" });
+  } else return;
+  event.preventDefault();
+}
+
 const byId = (offset) => $(`o${offset}`);
 
 function pick(line, to = null) {
   for (const old of log.querySelectorAll(".picked")) old.classList.remove("picked");
   $("log-line").hidden = !line;
   fit();
-  picked.first = picked.last = line ? offsetOf(line) : null;
+  picked.first = picked.last = picked.origin = picked.focus = line ? offsetOf(line) : null;
   if (!line) return;
   if (line !== to && follow.checked) setFollow(false);
   if (to) {

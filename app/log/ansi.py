@@ -22,7 +22,8 @@ ESCAPES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]+[0-~]?|\x1b[0-~]?"
 )
-CONTROLS = re.compile(r"[\x00-\x06\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+CONTROLS = re.compile(r"[\x00-\x06\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Among them those that turn the direction of text: a line must not show another order than it has."""
 _BEL = "\x07"
 
 
@@ -43,6 +44,13 @@ def plain(raw: str) -> str:
     return "".join(text for text, _ in _pieces(raw))
 
 
+def searched(raw: str) -> str:
+    """The line without colours, as far as words are looked for in it: further than it is shown."""
+    if len(raw) <= LONGEST:
+        return plain(raw)
+    return "".join(text for text, _ in _pieces(raw, LONGEST_RAW) if text != CUT)
+
+
 def html(raw: str) -> str:
     """The line as HTML."""
     if "\x1b" not in raw and "\r" not in raw and len(raw) <= LONGEST and raw.isprintable():
@@ -53,7 +61,7 @@ def html(raw: str) -> str:
     )
 
 
-def _pieces(raw: str) -> Iterator[tuple[str, str]]:
+def _pieces(raw: str, room: int = LONGEST) -> Iterator[tuple[str, str]]:
     """(text, classes) one after the other."""
     raw = shorten(raw)
     is_cut = len(raw) > LONGEST_RAW
@@ -61,7 +69,6 @@ def _pieces(raw: str) -> Iterator[tuple[str, str]]:
     text = raw[:LONGEST_RAW]
     if "\r" in text:
         text = _after_return(text)
-    room = LONGEST
     style = Style()
     at = 0
     for match in ESCAPES.finditer(text):

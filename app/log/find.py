@@ -1,4 +1,4 @@
-"""Finding in a whole log, newest lines first."""
+"""Finding in a whole log: newest lines first, or the next one from a place on."""
 
 import time
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from app.log.lines import context
 from app.log.query import Matcher, Query, TooSlow
-from app.log.source import STAMP, Source, blocks_back, extent
+from app.log.source import STAMP, Source, blocks_back, blocks_on, extent
 from app.log.window import is_plain, lines_of, may_match, needle
 from procdeck.log import Chunk
 
@@ -23,7 +23,8 @@ class Found:
 
     ``offsets`` are the lines', newest first, the newest `MOST` of them; ``count`` is of all. ``next`` is where to go on
     (as ``before``) when time was up, else None; ``searched`` the time of the line that was looked at last.
-    ``is_slow``: an expression took all the time there was for one piece, and it would again.
+    ``is_slow``: an expression took all the time there was for one piece, and it would again. ``end`` is that of the log
+    as it was looked through; ``has_longer`` tells that a line was too long to be searched as a whole.
     """
 
     offsets: list[int] = field(default_factory=list)
@@ -31,18 +32,27 @@ class Found:
     next: int | None = None
     searched: str = ""
     is_slow: bool = False
+    end: int = 0
+    has_longer: bool = False
 
 
-def find(source: Source, query: Query, before: int | None = None, seconds: float = SECONDS, most: int = MOST) -> Found:
-    """Look for lines that begin before ``before``, or in all. Blocks, for ``seconds`` about."""
+def find(
+    source: Source,
+    query: Query,
+    before: int | None = None,
+    seconds: float = SECONDS,
+    most: int = MOST,
+    since: int = 0,
+) -> Found:
+    """Look for lines that begin before ``before``, or in all; none before ``since``. Blocks, for ``seconds`` about."""
     deadline = time.monotonic() + seconds
     matcher = Matcher(query, seconds)
     oldest, end = extent(source)
     stop = end if before is None else min(before, end)
-    found = Found()
+    found = Found(end=end)
     for block in blocks_back(source, stop, FIND_BLOCK):
         try:
-            offsets = list(_in(source, block, matcher, stop))
+            offsets = [offset for offset in _in(source, block, matcher, stop) if offset >= since]
         except TooSlow:
             found.next = block.end
             found.is_slow = block.end == stop
@@ -50,9 +60,50 @@ def find(source: Source, query: Query, before: int | None = None, seconds: float
         found.count += len(offsets)
         found.offsets += reversed(offsets[max(0, len(offsets) - (most - len(found.offsets))) :])
         found.searched = block.data[: STAMP - 10].decode(errors="replace")
+        if block.start <= since:
+            break
         if time.monotonic() > deadline and block.start > oldest:
             found.next = block.start
             break
+    found.has_longer = matcher.has_longer
+    return found
+
+
+def last(source: Source, query: Query, before: int, seconds: float = SECONDS) -> Found:
+    """The last line that begins before ``before``, if any; see `Found.next`. Blocks."""
+    return _neighbour(source, query, blocks_back(source, before, FIND_BLOCK), before, seconds, is_back=True)
+
+
+def first(source: Source, query: Query, after: int, seconds: float = SECONDS) -> Found:
+    """The first line that begins at ``after`` or behind it, if any; ``next`` is where to go on as ``after``. Blocks."""
+    blocks = blocks_on(source, max(after, extent(source)[0]), size=FIND_BLOCK)
+    return _neighbour(source, query, blocks, None, seconds, is_back=False)
+
+
+def _neighbour(
+    source: Source, query: Query, blocks: Iterator[Chunk], until: int | None, seconds: float, *, is_back: bool
+) -> Found:
+    deadline = time.monotonic() + seconds
+    matcher = Matcher(query, seconds)
+    oldest, end = extent(source)
+    found = Found(end=end)
+    is_first = True
+    for block in blocks:
+        try:
+            offsets = list(_in(source, block, matcher, end if until is None else until))
+        except TooSlow:
+            found.next, found.is_slow = (block.end if is_back else block.start), is_first
+            break
+        is_first = False
+        if offsets:
+            found.offsets = offsets[-1:] if is_back else offsets[:1]
+            found.count = 1
+            break
+        found.searched = block.data[: STAMP - 10].decode(errors="replace")
+        if time.monotonic() > deadline and (block.start > oldest if is_back else block.end < end):
+            found.next = block.start if is_back else block.end
+            break
+    found.has_longer = matcher.has_longer
     return found
 
 

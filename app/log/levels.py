@@ -25,6 +25,8 @@ _WORDS = {
     ),
 }
 _LOOK_AT = 160
+_MESSAGE_LINES = 50
+"""Lines that a message may have behind the line that names the exception."""
 _LOOK_AT_JSON = 4000
 
 _UPPER = "TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN|WARNING|ERROR|SEVERE|CRITICAL|CRIT|FATAL|ALERT|EMERG|PANIC"
@@ -42,6 +44,8 @@ _LOWER = re.compile(
 _JSON = re.compile(
     r'"(?:level|levelname|log\.level|severity|lvl|level_name)"\s*:\s*(?:"(?P<word>\w+)"|(?P<number>\d{1,5}))'
 )
+_STAMPED = re.compile(r"[\[(<]?\d{2,4}[-/:.]\d\d[-/:.]\d\d")
+"""How the next line of a log begins, rather than the message of an exception."""
 _GLOG = re.compile(r"^([DIWEF])\d{4} \d\d:\d\d:\d\d")
 _LETTERS = {"D": Level.DEBUG, "I": Level.INFO, "W": Level.WARNING, "E": Level.ERROR, "F": Level.ERROR}
 
@@ -80,6 +84,8 @@ class _Run:
 
     level: Level | None = None
     place: str = ""  # "", "in" a traceback, "after" its last line, "chain" between two
+    since: int = 0  # lines since the one that named the exception
+    chained: Level | None = None  # the level of a traceback that another may follow from, though lines stand between
 
 
 @dataclass(slots=True)
@@ -94,6 +100,10 @@ class Classifier:
         if run is None:
             run = self._runs[stream] = _Run()
         is_indented = text[:1] in (" ", "\t")
+        run.since += 1
+        if text.startswith(_CHAINED) and run.chained is not None and run.since <= 2 * _MESSAGE_LINES:
+            run.level, run.place = run.chained, "chain"
+            return run.level, True
         if TRACEBACK in text:
             return self._traceback(run, text)
         if run.place:
@@ -114,7 +124,7 @@ class Classifier:
         # `logger.exception` writes its message, then the traceback; a chain writes one traceback after the other.
         belongs = is_start and (bool(run.place) or (run.level is not None and run.level >= Level.WARNING))
         level = max(run.level or Level.ERROR, Level.WARNING) if belongs else Level.ERROR
-        run.level, run.place = level, "in"
+        run.level, run.place, run.chained = level, "in", None
         return level, belongs
 
     def _inside(self, run: _Run, text: str, is_indented: bool) -> tuple[Level | None, bool] | None:
@@ -122,19 +132,25 @@ class Classifier:
         if is_indented or (run.place == "in" and not text):
             if run.place == "in":
                 return level, True
-        elif run.place == "in":
-            run.place = "after"
-            return level, True
-        if not text:
-            if run.place in ("after", "chain"):
-                run.place = "chain"
+            if run.place == "after" and run.since <= _MESSAGE_LINES:
                 return level, True
-        elif text.startswith(_CHAINED):
+        elif run.place == "in":
+            run.place, run.since, run.chained = "after", 0, level
+            return level, True
+        elif run.place == "after" and text and run.since <= _MESSAGE_LINES and _goes_on(text):
+            return level, True
+        if not text and run.place in ("after", "chain"):
             run.place = "chain"
             return level, True
         run.place = ""
         run.level = None
         return None
+
+
+def _goes_on(text: str) -> bool:
+    """Whether a line behind the one that names an exception is more of its message: it looks like no record of its
+    own."""
+    return level_of(text) is None and not _STAMPED.match(text)
 
 
 _HINTS = (

@@ -1,11 +1,12 @@
-"""Numbers of lines, counted from the oldest that is kept."""
+"""Numbers of lines: what a line is called does not change when older ones are removed."""
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 from app.log.lines import open_ends
 from app.log.source import LOOK_BACK, Source, extent, read_range
-from procdeck.log import Chunk
+from procdeck.log import Chunk, lines_ended
 
 _COUNT_BLOCK = 1024 * 1024
 
@@ -24,18 +25,33 @@ class Numbering:
 
     def lines_before(self, source: Source, offset: int) -> int:
         """How many lines begin before ``offset``, the start of a record. Blocks."""
-        total = 0
-        parts = source.segments()
+        parts, total = source.segments(), 0
+        marks = _marks(source, parts)
         for index, (first, size) in enumerate(parts):
-            if first >= offset:
+            if first >= offset and index:
                 break
+            total = marks[first] if first in marks else total if index else (self._base(source, parts, marks) or 0)
             is_closed = index < len(parts) - 1
             if is_closed and first + size <= offset:
-                total += self._segment(source, first, size)
-            else:
+                # What the next one says itself need not be counted.
+                total += 0 if parts[index + 1][0] in marks else self._segment(source, first, size)
+            elif first < offset:
                 total += _count(source, first, min(offset, first + size))
         oldest, _ = extent(source)
         return total + len(open_ends(read_range(source, max(oldest, offset - LOOK_BACK), offset)))
+
+    def removed(self, source: Source) -> int | None:
+        """How many lines went before the oldest that is kept; None when nobody counted them. Blocks."""
+        parts = source.segments()
+        return self._base(source, parts, _marks(source, parts))
+
+    def _base(self, source: Source, parts: Sequence[tuple[int, int]], marks: Mapping[int, int]) -> int | None:
+        counted = 0
+        for first, size in parts:
+            if first in marks:
+                return max(0, marks[first] - counted)
+            counted += self._segment(source, first, size) if (first, size) != parts[-1] else 0
+        return None
 
     def _segment(self, source: Source, first: int, size: int) -> int:
         key = (source.key, first, size)
@@ -51,18 +67,31 @@ class Numbering:
         return count
 
     def offset_of(self, source: Source, number: int) -> int:
-        """The offset of a line by its number; of the first or last one when there are not so many. Blocks."""
-        wanted = max(0, number - 1)
+        """The offset of a line by its number; of the first or last one kept when there is none. Blocks."""
         parts = source.segments()
+        marks = _marks(source, parts)
+        base = self._base(source, parts, marks) or 0
         at = parts[0][0] if parts else 0
         for index, (first, size) in enumerate(parts):
-            is_closed = index < len(parts) - 1
-            count = self._segment(source, first, size) if is_closed else _count(source, first, first + size)
-            if count > wanted or not is_closed:
+            base = marks.get(first, base)
+            wanted = max(0, number - 1 - base)
+            if index == len(parts) - 1:
                 return _nth(source, first, first + size, wanted)
-            wanted -= count
+            following = marks.get(parts[index + 1][0])
+            count = self._segment(source, first, size) if following is None else following - base
+            if count > wanted:
+                return _nth(source, first, first + size, wanted)
+            base += count
             at = first
         return at
+
+
+def _marks(source: Source, parts: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """How many lines ended before each segment, where that is known."""
+    if len(parts) == 1 and parts[0][0] == 0:
+        return {0: 0}
+    marks = source.marks()
+    return {0: 0} | {first: marks[first] for first, _ in parts if first in marks}
 
 
 def _count(source: Source, start: int, end: int) -> int:
@@ -73,17 +102,9 @@ def _count(source: Source, start: int, end: int) -> int:
         if not chunk.data or chunk.start >= end:
             break
         data = chunk.data if chunk.end <= end else chunk.data[: chunk.data.rfind(b"\n", 0, end - chunk.start) + 1]
-        total += ended(data)
+        total += lines_ended(data)
         after = chunk.end
     return total
-
-
-def ended(data: bytes) -> int:
-    """How many lines end in these records: those that are no parts."""
-    count = data.count(b"\n")
-    if b" P " in data and (b" stdout P " in data or b" stderr P " in data):
-        return count - sum(line[34:37] == b" P " for line in data.split(b"\n"))
-    return count
 
 
 def _nth(source: Source, start: int, end: int, wanted: int) -> int:
@@ -93,7 +114,7 @@ def _nth(source: Source, start: int, end: int, wanted: int) -> int:
         chunk = source.read(after, min(_COUNT_BLOCK, end - after))
         if not chunk.data:
             break
-        count = ended(chunk.data)
+        count = lines_ended(chunk.data)
         if count > wanted:
             return _nth_in(chunk, wanted)
         wanted -= count

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import regex
 
 from app.errors import Invalid
+from app.log import ansi
 from app.log.levels import NAMES, Level
 from app.log.lines import Line
 
@@ -118,6 +119,8 @@ class Matcher:
 
     def __init__(self, query: Query, seconds: float = 0.7) -> None:
         self.query = query
+        self.has_longer = False
+        """Whether there was a line too long to be searched as a whole: see `app.log.ansi.LONGEST_RAW`."""
         self._deadline = time.monotonic() + seconds
         self._pattern = query.compiled()
         self._needle = query.words if query.is_case_sensitive else query.words.lower()
@@ -129,7 +132,10 @@ class Matcher:
             return False
         if query.level is not None and (line.level or Level.INFO) < query.level:
             return False
-        return not query.words or self.has(line.text) is not query.is_inverted
+        if not query.words:
+            return True
+        self.has_longer = self.has_longer or len(line.raw) > ansi.LONGEST_RAW
+        return self.has(ansi.searched(line.raw)) is not query.is_inverted
 
     def has(self, text: str) -> bool:
         """Whether the words are in a text. Raises TooSlow."""

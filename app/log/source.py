@@ -27,6 +27,10 @@ class Source(Protocol):
         """(first offset, size) of each segment, oldest first."""
         ...
 
+    def marks(self) -> dict[int, int]:
+        """How many lines ended before a segment, by its first offset; of some or none, see `procdeck.log.marks`."""
+        ...
+
     def read(self, after: int, limit: int) -> Chunk:
         """Whole records from ``after`` on, about ``limit`` bytes at most; see `procdeck.log.read_chunk`."""
         ...

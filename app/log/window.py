@@ -8,10 +8,10 @@ from itertools import pairwise
 from app.log.ansi import LONGEST_RAW
 from app.log.levels import may_hold
 from app.log.lines import Joiner, Line, context, line_start
-from app.log.numbering import Numbering, ended
+from app.log.numbering import Numbering
 from app.log.query import Matcher, Query
 from app.log.source import BLOCK, Source, blocks_back, blocks_on, extent, read_range
-from procdeck.log import Chunk, parse
+from procdeck.log import Chunk, lines_ended, parse
 
 MOST = 20_000
 """Lines of one window."""
@@ -199,7 +199,7 @@ def _number(lines: list[Line], source: Source, numbering: Numbering, query: Quer
 def _lines_between(source: Source, start: int, end: int) -> int:
     between = read_range(source, start, end)
     if b" P " not in between.data:
-        return ended(between.data)
+        return lines_ended(between.data)
     return sum(1 for _ in _starts(between))
 
 

@@ -13,13 +13,13 @@ from fastapi.responses import StreamingResponse
 from markupsafe import Markup
 from starlette.responses import Response
 
-from app import streams
+from app import streams, units
 from app.answers import HTMLAnswer, JSONAnswer
 from app.deps import SupervisorDep
 from app.errors import Invalid
 from app.lifecycle import Process
-from app.log import html, places, text, window
-from app.log.find import find
+from app.log import ansi, html, places, text, window
+from app.log.find import MOST, Found, find, first, last
 from app.log.lines import Joiner, Line, adopt, context
 from app.log.places import Place, numbering
 from app.log.query import Matcher, Query, TooSlow
@@ -265,17 +265,40 @@ async def lines(request: Request, id: str, supervisor: SupervisorDep) -> Respons
 
 @router.get("/processes/{id}/log/find")
 async def find_lines(request: Request, id: str, supervisor: SupervisorDep) -> Response:
-    """Offsets of the lines that are looked for, newest first; see `app.log.find.Found`."""
+    """Offsets of the lines that are looked for, newest first; see `app.log.find.Found`.
+
+    ``since`` and ``before`` bound it, ``most`` is how many offsets are told. ``neighbour`` before or after: only the
+    one next to ``at``.
+    """
     process = await supervisor.get(id)
     given = dict(request.query_params)
-    query, before = Query.of(given), places.number(given, "before")
+    query = Query.of(given)
     if not query.words:
         raise Invalid("There is nothing to look for.", errors=[{"field": "q", "message": "must not be empty"}])
-    found = await reading(find, LogSource(supervisor, process.id), query, before)
+    found = await reading(_found, LogSource(supervisor, process.id), query, given)
     if found.is_slow:
         raise places.too_slow()
-    told = {"offsets": found.offsets, "count": found.count, "next": found.next, "searched": found.searched}
+    told = {
+        "offsets": found.offsets,
+        "count": found.count,
+        "next": found.next,
+        "searched": found.searched,
+        "end": found.end,
+        "longest": ansi.LONGEST_RAW if found.has_longer else None,
+    }
     return JSONAnswer(told, headers={"Cache-Control": "no-store"})
+
+
+def _found(source: LogSource, query: Query, given: Mapping[str, str]) -> Found:
+    at = places.number(given, "at") or 0
+    match given.get("neighbour", ""):
+        case "before":
+            return last(source, query, at)
+        case "after":
+            return first(source, query, at)
+    before, most = places.number(given, "before"), places.number(given, "most", MOST)
+    since = places.number(given, "since") or 0
+    return find(source, query, before, most=MOST if most is None else most, since=since)
 
 
 # --- downloads ---------------------------------------------------------------------------------------------------
@@ -345,6 +368,7 @@ class LogView:
     empty: str
     size: int
     removed: int
+    lines_removed: int | None
     total: int
     chunks: Markup = field(default_factory=Markup)
     found: Window = field(default_factory=Window)
@@ -362,6 +386,18 @@ class LogView:
     def last(self) -> int:
         """The number of the last line shown."""
         return self.found.lines[-1].number if self.found.lines else 0
+
+    @property
+    def removed_note(self) -> str:
+        """Says that older output is gone; empty while it is all there."""
+        if not self.removed:
+            return ""
+        size = units.size(self.removed)
+        if self.lines_removed is None:
+            numbers = " How many lines they had was not counted: the numbers begin with the oldest line that is kept."
+            return f"{size} of older output were removed: the logs are kept within a budget.{numbers}"
+        lines = f"{self.lines_removed:,} older line{'' if self.lines_removed == 1 else 's'}"
+        return f"{lines} ({size}) were removed: the logs are kept within a budget. The others keep their numbers."
 
     def link(self, **place: object) -> str:
         """The address of this page with another place in the log, and the same query."""
@@ -402,6 +438,7 @@ async def view(supervisor: Supervisor, process: Process, request: Request) -> Lo
         empty=_empty(process, query, end),
         size=end - oldest,
         removed=oldest,
+        lines_removed=await reading(numbering.removed, source),
         total=total,
         chunks=Markup(html.chunks(found.lines, place.target)),
         found=found,

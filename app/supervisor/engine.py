@@ -267,6 +267,10 @@ class LocalEngine:
         """(first offset, size) of each segment, oldest first. Blocks."""
         return log.segments(str(self.folder(process_id) / run_folder.LOG))
 
+    def log_marks(self, process_id: str) -> dict[int, int]:
+        """How many lines ended before a segment, by its first offset; see `procdeck.log.marks`. Blocks."""
+        return log.marks(str(self.folder(process_id) / run_folder.LOG))
+
     def log_tail_offset(self, process_id: str, lines: int) -> int:
         """The offset of the ``lines``-th record from the end. Blocks."""
         return log.tail_offset(str(self.folder(process_id) / run_folder.LOG), lines)

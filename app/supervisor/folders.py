@@ -141,6 +141,9 @@ class RunFolders:
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{folder}/{first:020d}.log").unlink()
                     removed += size
+        for first, lines in log.marks(folder).items():
+            if first < start:
+                Path(folder, log.mark_name(first, lines)).unlink(missing_ok=True)
         return Trimmed(process_id, removed, start)
 
 

@@ -44,6 +44,10 @@ class LogSource:
         """(first offset, size) of each segment, oldest first."""
         return self.supervisor.engine.log_segments(self.key)
 
+    def marks(self) -> dict[int, int]:
+        """How many lines ended before a segment, by its first offset."""
+        return self.supervisor.engine.log_marks(self.key)
+
     def read(self, after: int, limit: int) -> Chunk:
         """Whole records from ``after`` on."""
         return self.supervisor.engine.read_log(self.key, after, limit)

@@ -500,3 +500,14 @@ def test_a_name_with_another_kind_of_digit_is_no_segment(folder: str) -> None:
     with open(f"{folder}/²³.log", "wb"):  # noqa: PTH123 - as the log does
         pass
     assert [first for first, _ in segments(folder)] == [0]
+
+
+def test_the_lines_before_a_segment_are_told_by_a_name_and_go_with_it(folder: str) -> None:
+    writer = LogWriter(folder, 4 * BUDGET)
+    for number in range(200):
+        writer.feed("stdout", b"%d " % number + b"x" * 3000 + b"\n")
+    writer.close()
+    told = log.marks(folder)
+    assert sorted(told) == [first for first, _ in segments(folder)]
+    for first, lines in told.items():
+        assert text_of(read_chunk(folder, first)).startswith(b"%d " % lines)

@@ -118,6 +118,9 @@ class Disk:
     def log_segments(self, _: str) -> list[tuple[int, int]]:
         return self._log.segments()
 
+    def log_marks(self, _: str) -> dict[int, int]:
+        return self._log.marks()
+
     def log_extent(self, _: str) -> tuple[int, int]:
         parts = self._log.segments()
         return parts[0][0], parts[-1][0] + parts[-1][1]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import Invalid
+from app.log import find as finding
 from app.log import html, moments, places, text, window
 from app.log.find import find, last_traceback
 from app.log.levels import Classifier, Level, level_of
@@ -28,6 +29,10 @@ class Kept:
 
     parts: dict[int, bytes] = field(default_factory=dict)
     key: str = "p1"
+    told: dict[int, int] = field(default_factory=dict)
+
+    def marks(self) -> dict[int, int]:
+        return self.told
 
     def segments(self) -> list[tuple[int, int]]:
         return sorted((first, len(data)) for first, data in self.parts.items())
@@ -394,3 +399,63 @@ def test_a_download_has_what_was_asked_for() -> None:
     assert whole(log, text.Writer(Query("2"), text.since_stamp(START))) == "+00:01:01.000 2 %\n"
     told = whole(log, text.Writer(Query("red"), text.clock_stamp(text.zone_of("Nowhere/Town", "-90"))))
     assert told == "2026-11-22 05:25:26.000-01:30 red\n"
+
+
+def test_numbers_stay_when_older_lines_are_removed() -> None:
+    log = plain(100, per_segment=10)
+    begins = [offset for offset, _ in log.segments()]
+    log.told = {begins[index]: 10 * index for index in (3, 7)}
+    numbering = Numbering()
+    for gone, removed in ((0, 0), (1, 10), (4, 40), (7, 70)):
+        for begin in begins[:gone]:
+            log.parts.pop(begin, None)
+        fresh = Numbering()
+        assert fresh.removed(log) == removed
+        for counting in (numbering, fresh):
+            shown = window.later(log, 0, 1000, ALL, counting).lines
+            assert [line.number for line in shown] == list(range(removed + 1, 101))
+            assert [line.text for line in shown] == [f"line {line.number}" for line in shown]
+            assert counting.offset_of(log, 95) == shown[94 - removed].offset
+            assert counting.offset_of(log, 1) == shown[0].offset
+    # Where nobody knows what went before, the oldest kept is the first.
+    log.told = {}
+    assert Numbering().removed(log) is None
+    assert window.tail(log, 1, ALL, Numbering()).lines[0].number == 30
+
+
+def test_the_hit_next_to_a_place_is_found_however_many_there_are() -> None:
+    log = plain(300, per_segment=50)
+    lines = window.later(log, 0, 1000, ALL, Numbering()).lines
+    query = Query("7")
+    hits = [line.offset for line in lines if "7" in line.text]
+    assert [finding.first(log, query, hit + 1).offsets for hit in hits[:-1]] == [[hit] for hit in hits[1:]]
+    assert [finding.last(log, query, hit).offsets for hit in hits[1:]] == [[hit] for hit in hits[:-1]]
+    assert finding.first(log, query, hits[-1] + 1).offsets == finding.last(log, query, hits[0]).offsets == []
+    newer = find(log, query, since=hits[10] + 1, most=0)
+    assert (newer.count, newer.offsets) == (len(hits) - 11, [])
+
+
+def test_a_line_is_searched_further_than_it_is_shown() -> None:
+    log = kept(record("x" * 60_000, tag="P"), record("here"), record("y" * 60_000, tag="P"), record("z" * 60_000))
+    found = find(log, Query("here"))
+    assert (found.offsets, found.has_longer) == ([0], True)
+
+
+def test_messages_of_many_lines_and_chains_belong_to_the_traceback() -> None:
+    written = [
+        "ERROR:root:no",
+        "Traceback (most recent call last):",
+        '  File "a.py", line 1, in f',
+        "ValueError: one",
+        "two",
+        "  three",
+        "",
+        "The above exception was the direct cause of the following exception:",
+        "",
+        "Traceback (most recent call last):",
+        "KeyError: 1",
+        "INFO:root:on",
+    ]
+    classifier = Classifier()
+    told = [classifier.feed("stderr", line) for line in written]
+    assert told == [(Level.ERROR, False), *([(Level.ERROR, True)] * 10), (Level.INFO, False)]
