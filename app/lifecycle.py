@@ -181,8 +181,20 @@ def _asked(process: Process, event: Event) -> Change:
     }
     # Who asked first is kept, save for the time limit: what survived until then is ended by that.
     if process.asked is not None and asked["action"] != "time_limit":
-        asked = process.asked
+        asked = _sent(process.asked, event)
     return State.STOPPING, {"asked": asked}
+
+
+_SIGNALS = {"terminate": "SIGTERM", "kill": "SIGKILL", "interrupt": "SIGINT"}
+
+
+def _sent(asked: JSON, event: Event) -> JSON:
+    """Who sent a signal after the first thing that was asked, each signal once: ``sent`` has them by name."""
+    name = event.data.get("signal") or _SIGNALS.get(str(event.data["action"]))
+    sent = asked.get("sent", {})
+    if name is None or name in sent:
+        return asked
+    return asked | {"sent": sent | {name: {"actor": event.actor, "reason": event.reason, "at": event.at.isoformat()}}}
 
 
 def _signalled(process: Process, event: Event) -> Change:

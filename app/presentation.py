@@ -5,7 +5,7 @@ Computed from facts, stored nowhere.
 
 import contextlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app import units
@@ -103,106 +103,136 @@ def duration(process: Process) -> float | None:
     return max(0.0, (datetime.now(UTC) - process.started_at).total_seconds())
 
 
+Part = str | datetime
+"""Of a sentence: words, or a time of day, which pages show in the zone of who reads."""
+
+
 def exit_summary(process: Process) -> str | None:
-    """Why it ended, in a sentence; None while it is not over."""
+    """Why it ended, in a sentence with times in UTC; None while it is not over."""
     if not process.is_over:
         return None
+    return "".join(part if isinstance(part, str) else _clock(part) for part in exit_parts(process))
+
+
+def exit_parts(process: Process) -> list[Part]:
+    """The same sentence in parts, for pages; empty while it is not over."""
+    if not process.is_over:
+        return []
     return _SUMMARIES[process.outcome or Outcome.LOST](process)
 
 
-def _succeeded(process: Process) -> str:
-    return "Finished normally."
+def _clock(at: datetime) -> str:
+    """The time of day, in the zone that all of it is kept in."""
+    return at.astimezone(UTC).strftime("%H:%M:%S UTC")
 
 
-def _failed(process: Process) -> str:
+def _succeeded(process: Process) -> list[Part]:
+    return ["Finished normally."]
+
+
+def _failed(process: Process) -> list[Part]:
     code = process.exitcode or 0
     if process.error:
-        return f"Exit code {code}: uncaught {process.error['type']}: {_first_line(process.error['message'])}"
+        return [f"Exit code {code}: uncaught {process.error['type']}: {_first_line(process.error['message'])}"]
     if code == 1:
-        return "Exit code 1: sys.exit(1), or an uncaught exception; the end of the log tells."
+        return ["Exit code 1: sys.exit(1), or an uncaught exception; the end of the log tells."]
     hint = " (2 often means wrong command-line arguments)" if code == 2 else ""
     shell = f"; a shell inside reports signal {code - 128} this way" if code > 128 else ""
-    return f"Exit code {code}, set by the program{hint}{shell}."
+    return [f"Exit code {code}, set by the program{hint}{shell}."]
 
 
 def _first_line(text: str) -> str:
     return text.strip().split("\n", 1)[0][:200]
 
 
-def _crashed(process: Process) -> str:
+def _crashed(process: Process) -> list[Part]:
     name = process.signal or "a signal"
     said = f"Killed by {name} ({process.exitcode}), which was not sent by Procdeck"
     if process.detail.get("oom_killed"):
         limit = process.detail.get("memory_limit_bytes")
         most = f" ({units.size(limit)} at most)" if limit else ""
         why = f"the kernel ended it because the memory of its control group{most} was used up"
-        return f"{said}: {why}{_memory(process)}."
+        return [f"{said}: {why}", *_memory(process), "."]
     if name == "SIGKILL":
-        return f"{said}. Often the kernel's out-of-memory killer{_memory(process)}."
+        return [f"{said}. Often the kernel's out-of-memory killer", *_memory(process), "."]
     meaning = _MEANINGS.get(name)
-    return f"{said}: {meaning}; {_NO_TRACEBACK}." if meaning else f"{said}."
+    return [f"{said}: {meaning}; {_NO_TRACEBACK}." if meaning else f"{said}."]
 
 
-def _memory(process: Process) -> str:
+def _memory(process: Process) -> list[Part]:
     """How much memory it had, as far as that is known."""
     if not process.max_rss_bytes:
-        return ""
-    seen = ""
+        return []
+    said: list[Part] = [f"; it had used up to {units.size(process.max_rss_bytes)} of memory"]
     with contextlib.suppress(KeyError, TypeError, ValueError):  # none, or what somebody wrote into a journal
         last = process.detail["last_sample"]
-        seen = f", and {units.size(last['rss_bytes'])} when last measured, at {_clock(last['at'])}"
-    return f"; it had used up to {units.size(process.max_rss_bytes)} of memory{seen}"
+        at = datetime.fromisoformat(last["at"])
+        said += [f", and {units.size(last['rss_bytes'])} when last measured, at ", at]
+    return said
 
 
-def _clock(at: str) -> str:
-    """The time of day, in the zone that all of it is kept in."""
-    return datetime.fromisoformat(at).astimezone(UTC).strftime("%H:%M:%S UTC")
-
-
-def _stopped(process: Process) -> str:
-    if process.asked is None:
+def _stopped(process: Process) -> list[Part]:
+    asked = process.asked
+    if asked is None:
         if process.exitcode is None:
-            return "Cancelled before it was started."
-        return f"Ended by {process.signal}, which was sent through Procdeck."
-    actor = {KEEPER: "its keeper", SERVICE: "the service"}.get(process.asked["actor"], process.asked["actor"])
-    who = f"{_ACTIONS.get(process.asked['action'], 'ended')} by {actor}"
-    why = f" ({process.asked['reason']})" if process.asked.get("reason") else ""
-    how = f"ended by {process.signal}" if process.signal else f"exit code {process.exitcode}"
-    return f"Asked to end: {who}{why} at {_clock(process.asked['at'])}; {how}{_after(process)}."
+            return ["Cancelled before it was started."]
+        return [f"Ended by {process.signal}, which was sent through Procdeck."]
+    action, at = asked["action"], datetime.fromisoformat(asked["at"])
+    lasted = process.stopped_at - at if process.stopped_at else None
+    after = f" after {_seconds(lasted)}" if lasted is not None else ""
+    if action == "kill" and process.signal == "SIGKILL":
+        late = f"; it was gone{after}" if lasted is not None and lasted.total_seconds() >= 1 else ""
+        return [f"Killed (SIGKILL) by {_who(asked)} at ", at, f"{late}."]
+    head: list[Part] = [f"{_ASKED.get(action, 'Ended')} by {_who(asked)} at ", at]
+    if process.signal is None:
+        return [*head, f"; it ended with exit code {process.exitcode}{after}."]
+    if _OWN.get(action) == process.signal:
+        return [*head, f"; ended by {process.signal}{after}."]
+    how = "killed (SIGKILL)" if process.signal == "SIGKILL" else f"ended by {process.signal}"
+    step = asked.get("sent", {}).get(process.signal)
+    if step is None:  # sent as a signal like any other, or recorded before it was noted who sent it
+        ours = ", which was sent through Procdeck" if process.signal in process.detail.get("signals_sent", ()) else ""
+        return [*head, f"; {how}{after}{ours}."]
+    went_on = "ignored for" if action in _OWN else "it went on for"
+    by = "when its grace was over" if step["actor"] == KEEPER else f"by {_who(step)}"
+    return [*head, f"; {went_on} {_seconds(datetime.fromisoformat(step['at']) - at)}, then {how} {by}."]
 
 
-_ACTIONS = {"stop": "stop", "terminate": "SIGTERM", "kill": "SIGKILL", "interrupt": "SIGINT"}
+_ASKED = {"stop": "Asked to stop", "terminate": "SIGTERM", "kill": "SIGKILL", "interrupt": "SIGINT"}
+_OWN = {"terminate": "SIGTERM", "kill": "SIGKILL", "interrupt": "SIGINT"}
 
 
-def _after(process: Process) -> str:
-    if process.asked is None or process.stopped_at is None:
-        return ""
-    seconds = (process.stopped_at - datetime.fromisoformat(process.asked["at"])).total_seconds()
-    return f" after {max(0.0, seconds):.1f} s"
+def _who(asked: JSON) -> str:
+    actor = {KEEPER: "its keeper", SERVICE: "the service"}.get(asked["actor"], str(asked["actor"]))
+    return f"{actor} ({asked['reason']})" if asked.get("reason") else actor
 
 
-def _timed_out(process: Process) -> str:
-    return f"Ended at its time limit of {process.spec.get('timeout') or 0:g} s{_by(process)}."
+def _seconds(passed: timedelta) -> str:
+    return f"{max(0.0, passed.total_seconds()):.1f} s"
+
+
+def _timed_out(process: Process) -> list[Part]:
+    return [f"Ended at its time limit of {process.spec.get('timeout') or 0:g} s{_by(process)}."]
 
 
 def _by(process: Process) -> str:
     return f", by {process.signal}" if process.signal else f", with exit code {process.exitcode}"
 
 
-def _not_started(process: Process) -> str:
+def _not_started(process: Process) -> list[Part]:
     reason = _first_line(process.error["message"]) if process.error else "the reason is not known"
-    return f"Could not be started: {reason}"
+    return [f"Could not be started: {reason}"]
 
 
-def _lost(process: Process) -> str:
+def _lost(process: Process) -> list[Part]:
     if process.state is State.EXITED:
-        return "It is over, but its exit code can't be known: the fork server that started it died."
+        return ["It is over, but its exit code can't be known: the fork server that started it died."]
     ended = process.detail.get("ended")  # how many were left; there only when a keeper was found dead
     if ended is None:
-        return "What became of it can't be known; the end of its history says why."
+        return ["What became of it can't be known; the end of its history says why."]
     rest = f" {ended} process(es) left of its tree were ended." if ended else ""
     pid = f" Pid {process.pid} is no longer this process." if process.pid else ""
-    return f"Its keeper was killed, so what became of it can't be known; it is not running any more.{pid}{rest}"
+    return [f"Its keeper was killed, so what became of it can't be known; it is not running any more.{pid}{rest}"]
 
 
 _SUMMARIES = {

@@ -5,14 +5,13 @@ import { refused, toast, unreachable } from "./toasts.js";
 
 export function start() {
   document.addEventListener("submit", submitted);
-  document.addEventListener("click", closeMenus);
-  document.addEventListener("keydown", (event) => event.key === "Escape" && closeMenus(event));
   document.getElementById("ask-no")?.addEventListener("click", () => document.getElementById("ask").close());
 }
 
 function submitted(event) {
   const form = event.target;
-  if (isGuarded(form)) event.preventDefault();
+  // Of a Join that waits the word is ours: it turned into nothing else.
+  if (isGuarded(form) && !waiting.has(form)) event.preventDefault();
   else if (form.dataset.ask) stopAnd(event, () => ask(form));
   else if (form.dataset.join) stopAnd(event, () => join(form));
   else if (form.dataset.api) stopAnd(event, () => act(form));
@@ -28,17 +27,12 @@ function isGuarded(form) {
   return until !== undefined && performance.now() < Number(until);
 }
 
-function closeMenus(event) {
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
-    if (!(event.type === "click" && menu.contains(event.target))) menu.open = false;
-  }
-}
-
 // --- one action ---
 
 async function act(form) {
   const button = form.querySelector("button");
   if (button.getAttribute("aria-busy")) return;
+  forget();
   button.setAttribute("aria-busy", "true");
   const menu = form.closest("details.menu");
   if (menu) menu.open = false;
@@ -71,7 +65,7 @@ function told(form, process) {
   const isNew = !form.dataset.api.includes(process.id);
   const link = isNew ? { href: `/processes/${process.id}`, text: "Open" } : null;
   if (process.outcome === "not_started") toast(`${process.name}: ${process.exit_summary}`, { kind: "bad", link });
-  else toast(`${process.name} ${form.dataset.done}`, { link });
+  else toast(`${process.name} ${form.dataset.done.replace("{grace}", form.elements.grace?.value)}`, { link });
 }
 
 /** The process that the API answers with; null after its refusal was shown. */
@@ -121,6 +115,7 @@ async function join(form) {
     running.abort();
     return;
   }
+  forget();
   const button = form.querySelector("button");
   const seconds = Number(form.elements.timeout.value || 0);
   const word = button.querySelector(".word") ?? button;
@@ -147,13 +142,26 @@ function answered(process, seconds) {
   const text = isOver
     ? `${process.name} is over. ${process.exit_summary}`
     : `${process.name} is still ${process.state} after ${seconds} s.`;
-  answer(text);
-  toast(text);
+  answer(text, isOver);
 }
 
-function answer(text) {
+/** Says it beside the buttons until the next action, or, unless it is final, until the state is another. */
+function answer(text, isFinal = false) {
   const place = document.getElementById("answer");
   place.dataset.uiKeep = "";
+  place.dataset.uiOf = isFinal ? "" : stateShown();
   place.hidden = false;
   place.textContent = text;
 }
+
+const stateShown = () => document.querySelector("#about > .banner")?.className ?? "";
+
+function forget(isOutdated = () => true) {
+  const place = document.getElementById("answer");
+  if (!place || place.hidden || !isOutdated(place)) return;
+  place.hidden = true;
+  place.textContent = "";
+  delete place.dataset.uiKeep;
+}
+
+document.addEventListener("updated", () => forget((place) => place.dataset.uiOf && place.dataset.uiOf !== stateShown()));

@@ -1,7 +1,7 @@
 // The page of one process: what is copied, the countdown to a harder signal, and the charts of what it used.
 
 import { copy } from "./shell.js";
-import { now } from "./times.js";
+import { clock, exact, known } from "./times.js";
 import { toast } from "./toasts.js";
 
 // --- copying: what is on a button stays there ---
@@ -24,7 +24,7 @@ document.addEventListener("click", async (event) => {
 
 function count() {
   for (const element of document.querySelectorAll("[data-until]")) {
-    const text = `${Math.max(0, Math.round((Date.parse(element.dataset.until) - now()) / 1000))} s`;
+    const text = `${Math.max(0, Math.round((Date.parse(element.dataset.until) - known()) / 1000))} s`;
     if (element.textContent !== text) element.textContent = text;
   }
 }
@@ -156,12 +156,22 @@ function options(chart, ink) {
     cursor: { sync: { key: "usage" }, drag: { x: false, y: false }, points: { size: 6, fill: tone } },
     scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
     axes: [
-      { ...axis, size: 20, gap: 3 },
+      { ...axis, size: 20, gap: 3, space: 64, values: moments },
       { ...axis, size: 58, gap: 4, space: 26, ...(chart.steps && { incrs: chart.steps }), values: (_, values) => values.map(chart.format) },
     ],
     series: [{}, { stroke: tone, width: 1.5, fill: faint(tone), points: { show: false } }],
     hooks: { setCursor: [() => value(chart)] },
   };
+}
+
+// Of 24 hours; days where a step is one.
+function moments(_, values) {
+  const [step] = values.slice(1).map((value, at) => value - values[at]);
+  return values.map((value) => {
+    const at = clock(value * 1000);
+    if (step >= 86400) return exact(value * 1000).slice(5, 10);
+    return step < 60 || values.length < 2 ? at : at.slice(0, 5);
+  });
 }
 
 // The value under the cursor, of all charts at the same time; the last one otherwise.
@@ -171,7 +181,7 @@ function value(chart) {
   if (!data[0].length) return;
   const isOver = cursor.idx !== null && cursor.idx !== undefined;
   const at = isOver ? cursor.idx : data[0].length - 1;
-  const when = isOver ? ` at ${new Date(data[0][at] * 1000).toLocaleTimeString([], { hour12: false })}` : "";
+  const when = isOver ? ` at ${clock(data[0][at] * 1000)}` : "";
   place.textContent = `${chart.format(data[1][at])}${when}`;
 }
 

@@ -15,8 +15,8 @@ const later = new Set();
  * Keeps one EventSource open while the page is seen. A page has one of these.
  *
  * `url` is a function: what it returns may depend on how far the reader has come. `on` maps names of events to handlers.
- * `changed(state, {seconds, again, restarting})` is told live, reconnecting, paused or signed-out; `restarting` when the
- * service said that it ends.
+ * `changed(state, {seconds, again, restarting, crowded})` is told live, reconnecting, paused or signed-out; `restarting` when
+ * the service said that it ends, `crowded` when it is paused since others were looked at later. `again()` opens it.
  */
 export class Stream {
   #hiding = 0;
@@ -33,6 +33,8 @@ export class Stream {
     this.changed = changed;
     document.addEventListener("visibilitychange", () => this.#seen());
     addEventListener("focus", () => this.#claim());
+    // Of windows side by side the focus tells nothing about the one that is used again.
+    for (const use of ["pointerdown", "keydown"]) addEventListener(use, () => this.#use(), { capture: true, passive: true });
     addEventListener("online", () => this.resume());
     // Leaving the page ends the stream at once, so that its place is free for the next page.
     addEventListener("pagehide", () => {
@@ -80,15 +82,19 @@ export class Stream {
     this.open();
   }
 
-  pause() {
+  pause(crowded = false) {
     if (this.#ended || this.#paused) return;
     this.#stop();
     this.#paused = true;
-    this.changed("paused", {});
+    this.changed("paused", { crowded, again: () => this.#claim() });
   }
 
   get paused() {
     return this.#paused;
+  }
+
+  #use() {
+    if (this.#paused) this.#claim();
   }
 
   #claim() {
@@ -100,7 +106,7 @@ export class Stream {
   #heard({ claims, leaves }) {
     if (claims) later.add(claims);
     else later.delete(leaves);
-    if (later.size >= MOST_PAGES) this.pause();
+    if (later.size >= MOST_PAGES) this.pause(true);
     else if (this.#paused) this.resume();
   }
 

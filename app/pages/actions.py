@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app import bulk
 from app.lifecycle import Process
 from procdeck.states import State
 
@@ -9,6 +10,8 @@ START, JOIN, STOP, TERMINATE, KILL = "start", "join", "stop", "terminate", "kill
 INTERRUPT, SIGNAL, RELAUNCH, DELETE = "interrupt", "signal", "relaunch", "delete"
 
 ENDINGS = frozenset({STOP, TERMINATE, KILL, INTERRUPT})
+SIGNALLING = frozenset({TERMINATE, KILL, INTERRUPT, SIGNAL})
+"""What needs somebody to send a signal to."""
 CONFIRMED = frozenset({KILL, DELETE})
 """What can't be taken back is asked about first."""
 
@@ -106,11 +109,13 @@ def likeliest(process: Process) -> str:
 
 
 def row_actions(process: Process) -> tuple[Action, list[Action]]:
-    """The button of a row and those behind its menu. Kill asks first, so that in a row Stop stays the button."""
-    main = likeliest(process)
-    shown = STOP if main == KILL else main
+    """The button of a row and those behind its menu. What was asked to stop already is not asked once more by the same
+    button: Kill takes its place, which asks first."""
+    shown = likeliest(process)
     others = [STOP, TERMINATE, KILL, RELAUNCH] if process.is_alive else [RELAUNCH]
-    behind = [Action(name) for name in others if name != shown and not why_not(name, process)]
+    behind = [
+        Action(name, called=_called(name, process)) for name in others if name != shown and not why_not(name, process)
+    ]
     return Action(shown, is_main=True, called=_called(shown, process)), behind
 
 
@@ -123,56 +128,21 @@ def _called(name: str, process: Process) -> str:
 
 
 def why_not(name: str, process: Process) -> str:
-    """Why an action can't be taken, or nothing."""
-    return _REASONS[name](process)
-
-
-def _why_not_start(process: Process) -> str:
-    return "" if process.state is State.CREATED else "it was started already"
+    """Why an action can't be taken, or nothing; of what can be done to many processes `app.bulk` says it."""
+    if name == START:
+        return "" if process.state is State.CREATED else "it was started already"
+    if name == JOIN:
+        return _why_not_join(process)
+    reason = bulk.why_not(TERMINATE if name in SIGNALLING else name, process.state)
+    if reason and process.state is State.LOST:
+        # Whatever lived of it was ended before it was called lost; its pid may be anybody's by now.
+        return "it is lost, and nothing of it is running"
+    if name in SIGNALLING and process.state is State.QUEUED:
+        return "it is waiting for its start, and Cancel takes it off"
+    return f"it is {reason}" if reason else ""
 
 
 def _why_not_join(process: Process) -> str:
     if process.state is State.LOST:
         return "nothing is left to wait for"
-    return _NOT_STARTED if process.state is State.CREATED else ""
-
-
-_NOT_STARTED = "it was not started yet"
-
-
-def _why_not_end(process: Process) -> str:
-    if process.state is State.CREATED:
-        return _NOT_STARTED
-    if process.state is State.LOST:
-        # Whatever lived of it was ended before it was called lost; its pid may be anybody's by now.
-        return "it is lost, and nothing of it is running"
-    return "it has ended" if process.is_over else ""
-
-
-def _why_not_signal(process: Process) -> str:
-    return "it waits for its start, and Cancel takes it off" if process.state is State.QUEUED else _why_not_end(process)
-
-
-def _why_not_relaunch(process: Process) -> str:
-    if process.state is State.CREATED:
-        return _NOT_STARTED
-    return "it waits for its start" if process.state is State.QUEUED else ""
-
-
-def _why_not_delete(process: Process) -> str:
-    if process.is_over or process.state is State.CREATED:
-        return ""
-    return "it is alive" if process.is_alive else "it waits for its start"
-
-
-_REASONS = {
-    START: _why_not_start,
-    JOIN: _why_not_join,
-    STOP: _why_not_end,
-    TERMINATE: _why_not_signal,
-    KILL: _why_not_signal,
-    INTERRUPT: _why_not_signal,
-    SIGNAL: _why_not_signal,
-    RELAUNCH: _why_not_relaunch,
-    DELETE: _why_not_delete,
-}
+    return "it is not started yet" if process.state is State.CREATED else ""

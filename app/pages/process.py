@@ -37,12 +37,13 @@ from app.pages.actions import (
 )
 from app.pages.render import page, process_url, redirect
 from app.pages.stopping import stopping
-from app.presentation import exit_summary, view
+from app.presentation import exit_parts, exit_summary, view
 from app.security.auth import safe_next
 from app.settings import Settings
 from app.supervisor.launches import again
 from app.supervisor.supervisor import Supervisor
 from app.supervisor.usage import Usage
+from procdeck.states import State
 
 router = APIRouter(include_in_schema=False)
 
@@ -75,7 +76,9 @@ async def show_process(
         request,
         "process/page.html",
         process=view(process, supervisor.sample(id), supervisor.condition(id)),
+        explained=exit_parts(process),
         stopping=stopping(process, transitions) if process.is_alive else None,
+        waits_for=_waits_for(process, supervisor, settings),
         spec=process.spec,
         code_now=(supervisor.catalogue.get(process.target) or {}).get("fingerprint"),
         sample=supervisor.sample(id) if process.is_alive else None,
@@ -113,6 +116,21 @@ async def _descendants(process: Process, supervisor: Supervisor, store: Store) -
     """What was launched again from it."""
     found = await run_in_threadpool(store.relaunches, process.id, MAX_DESCENDANTS + 1)
     return supervisor.refresh(found)
+
+
+def _waits_for(process: Process, supervisor: Supervisor, settings: Settings) -> str:
+    """What a queued process waits for, and its place; empty for any other."""
+    if process.state is not State.QUEUED:
+        return ""
+    alive, most = supervisor.alive_count(), settings.max_processes
+    if not supervisor.engine.is_ready(process.environment):
+        what = f"It waits for the launcher of environment {process.environment}, which is not ready yet"
+    elif most and alive >= most:
+        what = f"It waits for room: {alive} of {most} processes are running"
+    else:
+        what = "It is about to be started"
+    place = supervisor.place_in_queue(process.id)
+    return f"{what}; place {place} of {max(place, supervisor.queued_count())} in the queue." if place else f"{what}."
 
 
 def _code(process: Process, settings: Settings) -> dict[str, str]:
@@ -230,7 +248,10 @@ def _end(action: str) -> Do:
         given = str(form.get("grace", "")).strip()
         grace = _seconds(given, MAX_GRACE, "grace", "The grace") if given else None
         await supervisor.end(process.id, action, actor, grace=grace, reason=_reason(form), tree=action == KILL)
-        return Done(f"{process.name}: {_SENT[action]}", process.id)
+        if process.state is State.QUEUED:
+            return Done(f"{process.name}: it was taken off the queue.", process.id)
+        after = process.spec["grace"] if grace is None else grace
+        return Done(f"{process.name}: {_SENT[action].format(grace=words.seconds(after))}", process.id)
 
     return end
 
@@ -240,7 +261,7 @@ def _reason(form: FormData) -> str | None:
 
 
 _SENT = {
-    "stop": "it was asked to stop.",
+    "stop": "it was asked to stop; SIGTERM follows after {grace}, SIGKILL after as many more.",
     "terminate": "SIGTERM was sent.",
     "kill": "SIGKILL was sent to the whole tree.",
     "interrupt": "SIGINT was sent.",

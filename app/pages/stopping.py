@@ -8,14 +8,22 @@ from app.lifecycle import KEEPER, SERVICE, Process, Transition
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A signal that follows by itself, and when."""
+
+    signal: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
-    """The last thing done: ``did`` says what and who, ``at`` when. ``next_signal`` follows at ``next_at``; both None
-    when nothing follows by itself."""
+    """The hardest thing done so far: ``did`` says what and who, ``at`` when. ``later`` is what was asked after it and
+    is no harder, empty when nothing was. ``steps`` follow by themselves, the next one first."""
 
     did: str
     at: datetime
-    next_signal: str | None
-    next_at: datetime | None
+    later: str
+    steps: tuple[Step, ...]
 
 
 def stopping(process: Process, transitions: Iterable[Transition]) -> Stopping | None:
@@ -23,7 +31,8 @@ def stopping(process: Process, transitions: Iterable[Transition]) -> Stopping | 
 
     The keeper does the steps, each at the time that was announced first: asking again puts off nothing.
     """
-    did: tuple[str, datetime] | None = None
+    hardest: tuple[int, str, datetime] | None = None
+    later = ""
     term_at: datetime | None = None
     kill_at: datetime | None = None
     stop_grace = 0.0
@@ -34,7 +43,8 @@ def stopping(process: Process, transitions: Iterable[Transition]) -> Stopping | 
         given = row.detail.get("grace")
         grace = float(process.spec["grace"] if given is None else given)
         if action == "stop":
-            stop_grace = grace
+            if term_at is None or row.at + timedelta(seconds=grace) < term_at:
+                stop_grace = grace
             term_at = _sooner(term_at, row.at, grace)
         elif action == "escalate" and name == "SIGTERM":
             term_at, kill_at = None, _sooner(kill_at, row.at, stop_grace)
@@ -42,17 +52,37 @@ def stopping(process: Process, transitions: Iterable[Transition]) -> Stopping | 
             kill_at = _sooner(kill_at, row.at, grace)
         if action == "kill" or name == "SIGKILL":
             term_at = kill_at = None
-        did = _did(str(action), name, row.actor, process), row.at
-    if did is None:
+        force = _force(str(action), name)
+        said = _did(str(action), name, row.actor, process)
+        if hardest is None or force > hardest[0] or (force == hardest[0] and action != "stop"):
+            hardest, later = (force, said, row.at), ""
+        else:
+            later = f"{said[0].lower()}{said[1:]}" if said.startswith("Asked") else said
+    if hardest is None:
         return None
-    steps = [(at, name) for at, name in ((term_at, "SIGTERM"), (kill_at, "SIGKILL")) if at is not None]
-    next_at, next_signal = min(steps, default=(None, None))
-    return Stopping(*did, next_signal, next_at)
+    return Stopping(hardest[1], hardest[2], later, _steps(term_at, kill_at, stop_grace))
+
+
+def _steps(term_at: datetime | None, kill_at: datetime | None, stop_grace: float) -> tuple[Step, ...]:
+    if term_at is not None:
+        # SIGKILL comes a grace after SIGTERM, if it was not announced for sooner.
+        kill_at = _sooner(kill_at, term_at, stop_grace)
+    steps = [Step(name, at) for name, at in (("SIGTERM", term_at), ("SIGKILL", kill_at)) if at is not None]
+    steps.sort(key=lambda step: step.at)
+    # What is killed gets no SIGTERM after that.
+    return tuple(steps[:1] if steps and steps[0].signal == "SIGKILL" else steps)
 
 
 def _sooner(due: datetime | None, at: datetime, grace: float) -> datetime:
     fresh = at + timedelta(seconds=grace)
     return fresh if due is None or fresh < due else due
+
+
+def _force(action: str, name: str | None) -> int:
+    """How hard it is: to ask to stop is the least, SIGKILL the most."""
+    if action == "kill" or name == "SIGKILL":
+        return 3
+    return {"stop": 0, "interrupt": 1}.get(action, 2)
 
 
 def _did(action: str, name: str | None, actor: str, process: Process) -> str:

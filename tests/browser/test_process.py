@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from app.resources import resource_dir
-from tests.browser.tabs import PATIENCE, Tabs
+from tests.browser.tabs import PATIENCE, Tabs, button, status
 from tests.service import Service
 from tests.waiting import wait_until
 
@@ -42,29 +42,11 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with a target that has something to show."""
     folder = tmp_path_factory.mktemp("process")
     (folder / "busy.py").write_text(BUSY)
-    service = Service(folder, [resource_dir("examples"), folder / "busy.py"])
+    service = Service(folder, [resource_dir("examples"), folder / "busy.py"], environ={"PROCDECK_MAX_PROCESSES": "1"})
     try:
         yield service.start()
     finally:
         service.close()
-
-
-@pytest.fixture
-def slow(served: Service) -> Iterator[JSON]:
-    """A process that runs for as long as the test."""
-    process = served.launch("basics:slow_worker", kwargs={"seconds": 300})
-    assert process["state"] == "running", process["exit_summary"]
-    yield process
-    if served.get(process)["is_alive"]:
-        served.post(process, "kill")
-
-
-def status(page: Page) -> Locator:
-    return page.locator(".banner .status")
-
-
-def button(page: Page, name: str) -> Locator:
-    return page.locator(".actions").get_by_role("button", name=name, exact=True)
 
 
 def more(page: Page) -> Locator:
@@ -85,9 +67,11 @@ def test_join_waits_without_holding_the_page(served: Service, open_page: Open) -
     page.get_by_label("Seconds to wait at most").fill("0.2")
     button(page, "Join").click()
     expect(page.locator("#answer")).to_have_text(f"{process['name']} is still running after 0.2 s.")
+    expect(page.locator("#toasts")).not_to_contain_text("is still running")
 
     page.get_by_label("Seconds to wait at most").fill("60")
     button(page, "Join").click()
+    expect(page.locator("#answer")).not_to_be_visible()  # it was of the action before
     button(page, "Waiting… cancel").click()
     expect(page.locator("#answer")).to_contain_text("was cancelled")
 
@@ -107,13 +91,13 @@ def test_terminate_ends_it_and_the_page_tells(served: Service, slow: JSON, open_
     button(page, "Terminate").click()
     expect(page.locator("#toasts")).to_contain_text(f"{slow['name']} was sent SIGTERM.")
     expect(status(page)).to_contain_text("Stopped")
-    expect(page.locator(".banner")).to_contain_text(
-        re.compile(r"SIGTERM by operator at [0-9:]{8} UTC; ended by SIGTERM")
-    )
+    expect(page.locator(".banner")).to_contain_text(re.compile(r"SIGTERM by operator at [0-9:]{8}; ended by SIGTERM"))
     expect(page.locator("#exitcode")).to_have_text("-15 (SIGTERM)")
     expect(page).to_have_title(re.compile("Stopped"))
     expect(button(page, "Terminate")).to_be_disabled()
-    expect(button(page, "Terminate")).to_have_accessible_description(re.compile("Stop, Terminate, Kill: it has ended."))
+    expect(button(page, "Terminate")).to_have_accessible_description(
+        re.compile("Stop, Terminate, Kill: it is already over.")
+    )
 
     page.get_by_role("link", name=re.compile("^Events")).click()
     expect(page.locator("#history")).to_contain_text("running → stopping")
@@ -135,6 +119,8 @@ def test_what_follows_is_counted_down_and_kill_asks_first(served: Service, open_
     expect(status(page)).to_contain_text("Stopping")
     banner = page.locator(".banner")
     expect(banner).to_contain_text("Asked to stop by operator")
+    expect(banner).to_contain_text(re.compile(r"SIGTERM in [0-9]+ s at [0-9:]{8}, SIGKILL at [0-9:]{8}\."))
+    expect(page.locator("#toasts")).to_contain_text("SIGTERM follows after 120 s, SIGKILL after as many more.")
     left = banner.locator("[data-until]")
     expect(left).to_have_text(re.compile(r"^1[0-9]{2} s$"))
     before = left.text_content()
@@ -142,15 +128,21 @@ def test_what_follows_is_counted_down_and_kill_asks_first(served: Service, open_
 
     button(page, "Terminate again").click()
     expect(banner).to_contain_text("SIGTERM was sent by operator")
-    expect(banner).to_contain_text("SIGTERM follows in")
-    button(page, "Kill now").click()
+    expect(banner).to_contain_text("SIGTERM in")
+    # To ask once more is no step back.
+    page.locator("#do-stop button").click()
+    expect(banner).to_contain_text(re.compile("SIGTERM was sent by operator .*, then asked to stop by operator"))
+    kill = banner.get_by_role("button", name="Kill now")
+    kill.click()
     dialog = page.get_by_role("dialog", name=f"Kill {process['name']} now?")
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).not_to_be_visible()
-    button(page, "Kill now").click()
+    kill.click()
     dialog.get_by_role("button", name="Kill now").click()
     expect(page.locator("#exitcode")).to_have_text("-9 (SIGKILL)")
     assert "in the way" in served.get(process)["exit_summary"]
+    assert served.get(process)["exit_summary"].endswith("then killed (SIGKILL) by operator.")
+    expect(banner).to_contain_text("then killed (SIGKILL) by operator.")
 
 
 def test_any_signal_can_be_sent(served: Service, slow: JSON, open_page: Open) -> None:
@@ -203,7 +195,7 @@ def test_start_and_delete(served: Service, tabs: Tabs) -> None:
     process = served.launch("basics:worker", start=False)
     page = tabs.open(url_of(process))
     expect(page.locator("#reasons")).to_contain_text(
-        "Stop, Terminate, Kill, Join, Launch again: it was not started yet."
+        "Stop, Terminate, Kill, Join, Launch again: it is not started yet."
     )
     button(page, "Start").click()
     expect(status(page)).to_contain_text("Succeeded")
@@ -253,7 +245,7 @@ def test_what_it_uses_and_how_far_it_is(busy: Service, chromium: Browser) -> Non
     charts.first.locator(".u-over").hover()
     expect(charts.nth(3).locator(".value")).to_contain_text(" at ")
     page.get_by_text("As a table").click()
-    expect(page.get_by_role("row").filter(has_text="UTC").first).to_be_visible()
+    expect(page.get_by_role("row").filter(has=page.locator("time")).first).to_be_visible()
 
     # Without script the same figures are there; a narrow column beside the log has the charts where there is room.
     plain = tabs.open(url_of(process, "resources"), script=False)
@@ -275,6 +267,44 @@ def test_what_it_uses_and_how_far_it_is(busy: Service, chromium: Browser) -> Non
     tabs.close()
 
 
+def test_what_is_queued_says_what_it_waits_for(busy: Service, chromium: Browser) -> None:
+    tabs = Tabs(chromium, busy)
+    first = busy.launch("busy:train", kwargs={"seconds": 300.0})
+    waiting, last = (busy.client.post("/processes", json={"target": "basics:worker"}).json() for _ in range(2))
+    page = tabs.open(url_of(last))
+    expect(status(page)).to_contain_text("Queued")
+    expect(page.locator(".banner")).to_contain_text(
+        "It waits for room: 1 of 1 processes are running; place 2 of 2 in the queue."
+    )
+    button(page, "Cancel").click()
+    expect(page.locator("#toasts")).to_contain_text(f"{last['name']} was taken off the queue.")
+    expect(page.locator(".banner")).to_contain_text("Cancelled before it was started.")
+    busy.post(first, "kill")
+    assert busy.join(waiting)["outcome"] == "succeeded"
+    tabs.close()
+
+
+def test_all_times_are_of_one_zone(served: Service, slow: JSON, chromium: Browser) -> None:
+    """Of the browser's with script, of UTC without; of 24 hours whatever its language."""
+    served.post(slow, "terminate")
+    ended = served.join(slow)
+    tabs = Tabs(chromium, served)
+    plain = tabs.open(url_of(slow), script=False)
+    expect(plain.locator(".banner time")).to_have_text(re.compile("^[0-9:]{8} UTC$"))
+    tokyo = f"new Date(new Date('{ended['stopped_at']}').getTime() + 9 * 3600e3).toISOString()"
+    context = chromium.new_context(
+        storage_state=plain.context.storage_state(), timezone_id="Asia/Tokyo", locale="en-US"
+    )
+    page = context.new_page()
+    page.goto(f"{served.url}{url_of(slow, 'details')}")
+    there = str(page.evaluate(tokyo))
+    expect(page.locator("#record time[data-as=date]").last).to_have_text(f"{there[:10]} {there[11:19]}")
+    expect(page.locator(".banner time")).to_have_text(re.compile(f"^{there[11:13]}:[0-9:]{{5}}$"))
+    expect(page.locator("#record")).not_to_contain_text("UTC")
+    context.close()
+    tabs.close()
+
+
 def test_on_a_phone_the_main_button_is_at_hand(served: Service, slow: JSON, tabs: Tabs) -> None:
     page = tabs.open(url_of(slow), width=360, dark=True)
     stop = button(page, "Stop")
@@ -282,6 +312,12 @@ def test_on_a_phone_the_main_button_is_at_hand(served: Service, slow: JSON, tabs
     page.mouse.wheel(0, 3000)
     expect(stop).to_be_in_viewport()
     expect(button(page, "Terminate")).not_to_be_visible()
+    assert page.evaluate("scrollTo(0, 0), document.getElementById('log-panel').getBoundingClientRect().top") <= 330
+    expect(page.get_by_role("navigation", name="Main, at the bottom")).not_to_be_in_viewport()
+    took = page.locator(".facts > div").last
+    expect(took).not_to_be_in_viewport()
+    page.locator("label[for=all-facts]").click()
+    expect(took).to_be_in_viewport()
     menu = more(page)
     for name in ("Terminate", "Kill", "Join", "Launch again"):
         expect(menu.get_by_role("button", name=name, exact=True)).to_be_visible()
@@ -313,7 +349,7 @@ def test_kill_without_script_keeps_the_reason(served: Service, slow: JSON, open_
     page = open_page(f"{url_of(slow)}/kill", script=False)
     page.get_by_label("Reason").fill("in the way")
     page.get_by_role("button", name="Kill").click()
-    expect(page.get_by_text("SIGKILL was sent")).to_be_visible()
+    expect(page.locator("#toasts")).to_contain_text("SIGKILL was sent to the whole tree.")
     wait_until(lambda: served.get(slow)["exitcode"] == -9, 10, "not killed")
     assert "in the way" in served.get(slow)["exit_summary"]
     # A field that is wrong is told, and nothing was done.

@@ -408,7 +408,7 @@ def test_f18_a_child_that_the_kernel_ends_for_its_memory_is_said_to_be(folder: P
             ended = service.join(process)
             assert (ended["outcome"], ended["exitcode"]) == ("crashed", -signal.SIGKILL)
             assert ended["detail"]["oom_killed"] is True
-            assert "memory of its control group was used up" in ended["exit_summary"]
+            assert "because the memory of its control group (400.0 MiB at most) was used up" in ended["exit_summary"]
             wait_until(lambda: not is_alive(keeper), 10, "the keeper does not end")
             killed = service.launch("hostile:nap")
             os.kill(killed["pid"], signal.SIGKILL)

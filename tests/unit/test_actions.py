@@ -1,5 +1,7 @@
 """Which buttons a process has in each state, and why one is off."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.lifecycle import Process
@@ -68,6 +70,8 @@ def test_a_row_has_one_button_and_nothing_behind_it_is_off(process: Process) -> 
     main, behind = row_actions(process)
     whole = {action.name: action for action in actions(process)}
     assert not whole[main.name].reason
-    assert not main.is_confirmed, "what asks first is not to be pressed in passing"
+    assert main == replace(whole[main.name], is_main=True)
+    assert main.is_confirmed == (process.state is State.STOPPING), "it was asked to stop already"
+    assert [action.word for action in behind] == [whole[action.name].word for action in behind]
     assert main.name not in {action.name for action in behind}
     assert not any(whole[action.name].reason for action in behind)

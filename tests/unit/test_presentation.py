@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.lifecycle import Process
-from app.presentation import duration, exit_summary, view
+from app.presentation import duration, exit_parts, exit_summary, view
 from procdeck.states import Outcome, State
 from tests.fakes import NOW, SPEC, a_process
 
@@ -27,6 +27,14 @@ def asked(action: str, **more: Any) -> dict[str, Any]:
     return {"action": action, "actor": "Alice", "reason": None, "at": NOW.isoformat()} | more
 
 
+def later(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def sent(name: str, seconds: float, actor: str, reason: str | None = None) -> dict[str, Any]:
+    return {name: {"actor": actor, "reason": reason, "at": later(seconds).isoformat()}}
+
+
 ERROR = {"type": "ValueError", "message": "bad\nsecond line", "traceback": "..."}
 
 SUMMARIES = [
@@ -43,9 +51,37 @@ SUMMARIES = [
     (over(Outcome.CRASHED, -37), "Killed by signal 37"),
     (
         over(Outcome.STOPPED, -15, asked=asked("terminate"), stopped_at=NOW + timedelta(seconds=1.25)),
-        "Asked to end: SIGTERM by Alice at 06:55:26 UTC; ended by SIGTERM after 1.2 s.",
+        "SIGTERM by Alice at 06:55:26 UTC; ended by SIGTERM after 1.2 s.",
     ),
-    (over(Outcome.STOPPED, 0, asked=asked("stop", reason="enough")), "stop by Alice (enough) at"),
+    (over(Outcome.STOPPED, 0, asked=asked("stop", reason="enough")), "Asked to stop by Alice (enough) at"),
+    (over(Outcome.STOPPED, 0, asked=asked("stop"), stopped_at=later(2)), "; it ended with exit code 0 after 2.0 s."),
+    (
+        over(Outcome.STOPPED, -9, asked=asked("kill"), stopped_at=later(0.1)),
+        "Killed (SIGKILL) by Alice at 06:55:26 UTC.",
+    ),
+    (over(Outcome.STOPPED, -9, asked=asked("kill"), stopped_at=later(3)), "06:55:26 UTC; it was gone after 3.0 s."),
+    (
+        over(Outcome.STOPPED, -9, asked=asked("terminate", sent=sent("SIGKILL", 12.5, "Bob", "in the way"))),
+        "SIGTERM by Alice at 06:55:26 UTC; ignored for 12.5 s, then killed (SIGKILL) by Bob (in the way).",
+    ),
+    (
+        over(
+            Outcome.STOPPED,
+            -9,
+            asked=asked("stop", sent=sent("SIGTERM", 10, "keeper") | sent("SIGKILL", 20, "keeper", "still alive")),
+        ),
+        "Asked to stop by Alice at 06:55:26 UTC; it went on for 20.0 s, then killed (SIGKILL) when its grace was over.",
+    ),
+    (
+        over(Outcome.STOPPED, -15, asked=asked("stop", sent=sent("SIGTERM", 3, "Alice"))),
+        "; it went on for 3.0 s, then ended by SIGTERM by Alice.",
+    ),
+    # Of before it was noted who sent what, and of signals that were sent as such.
+    (over(Outcome.STOPPED, -9, asked=asked("stop"), stopped_at=later(4)), "UTC; killed (SIGKILL) after 4.0 s."),
+    (
+        over(Outcome.STOPPED, -10, asked=asked("stop"), detail={"signals_sent": ["SIGUSR1"]}),
+        "UTC; ended by SIGUSR1, which was sent through Procdeck.",
+    ),
     (over(Outcome.STOPPED, 0, asked=asked("terminate", actor="keeper")), "SIGTERM by its keeper at"),
     (over(Outcome.STOPPED, -10), "Ended by SIGUSR1, which was sent through Procdeck."),
     (over(Outcome.STOPPED), "Cancelled before it was started."),
@@ -68,6 +104,12 @@ def test_the_end_is_explained(process: Process, text: str) -> None:
     assert summary is not None
     assert text in summary
     assert summary == summary.strip()
+
+
+def test_pages_are_told_the_times_of_the_sentence_as_such() -> None:
+    ended = over(Outcome.STOPPED, -15, asked=asked("terminate"), stopped_at=later(1.25))
+    assert exit_parts(ended) == ["SIGTERM by Alice at ", NOW, "; ended by SIGTERM after 1.2 s."]
+    assert exit_parts(a_process(State.RUNNING)) == []
 
 
 @pytest.mark.parametrize("state", [state for state in State if state not in (State.EXITED, State.LOST)])
