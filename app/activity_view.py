@@ -1,6 +1,6 @@
 """What was done, in words: who did what to whom, why, and what became of it; and what may be asked for. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,13 +8,15 @@ from uuid import UUID
 
 from app import units
 from app.db.activity import OURS, Entry, Group, Wanted
-from app.errors import FieldError, Invalid
+from app.errors import refuse
 from app.lifecycle import SERVICE, Process
 from procdeck.states import Outcome
 
 JSON = dict[str, Any]
 
 GOOD, BAD, PLAIN = "good", "bad", ""
+BEGUN = "begun"
+"""The result of the first note of an operation; the second tells what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,15 @@ _DID = {
 }
 
 
+_BEGAN = {
+    "stop": "began to stop",
+    "terminate": "began to send SIGTERM to",
+    "kill": "began to send SIGKILL to",
+    "relaunch": "began to launch again",
+    "delete": "began to delete",
+}
+
+
 def _did(entry: Entry) -> str:
     if entry.action == "signal":
         return f"sent {entry.detail.get('signal', 'a signal')} to"
@@ -96,6 +107,8 @@ def _did(entry: Entry) -> str:
     if entry.subject_kind == "service":
         return {"started": "started", "stopped": "ended", "renewed": "rebuilt"}.get(entry.action, entry.action)
     action = entry.action.removesuffix("_many")
+    if entry.subject_kind == "operation" and entry.result == BEGUN and action in _BEGAN:
+        return _BEGAN[action]
     return _DID.get(action) or action.replace("_", " ")
 
 
@@ -137,7 +150,7 @@ def _became(process: Process, since: datetime, *, is_asked: bool) -> Result:
     after = process.stopped_at - since if is_asked else timedelta(seconds=process.duration or 0.0)
     # A process that never ran took no time, and what came after its end has nothing to do with it.
     is_told = after >= timedelta() if is_asked else process.duration is not None
-    return (f"{how} after {took(after.total_seconds())}" if is_told else how), (PLAIN if is_asked else tone)
+    return (f"{how} after {units.duration(after.total_seconds())}" if is_told else how), (PLAIN if is_asked else tone)
 
 
 def _by(process: Process) -> str:
@@ -193,55 +206,55 @@ _HAD = {
 
 def _operation(entry: Entry) -> Result:
     detail = entry.detail
-    parts = [f"{detail.get('done', 0)} of {detail.get('total', 0)} done"]
-    parts += [f"{detail[kind]} {kind}" for kind in ("skipped", "failed") if detail.get(kind)]
+    if entry.result == BEGUN:
+        return f"{detail.get('total', 0):,} in all", PLAIN
+    parts = [f"{detail.get('done', 0):,} of {detail.get('total', 0):,} done"]
+    parts += [f"{detail[kind]:,} {kind}" for kind in ("skipped", "failed") if detail.get(kind)]
+    if left := detail.get("left"):
+        by = detail.get("cancelled_by")
+        parts += [f"cancelled by {by}, {left:,} never begun" if by else f"the service ended, {left:,} never begun"]
     return ", ".join(parts), (BAD if detail.get("failed") else PLAIN)
-
-
-def took(seconds: float) -> str:
-    """A duration for a sentence: ``0.8 s``, ``45 s``, ``2 min 10 s``, ``3 h 5 min``, ``2 d 4 h``."""
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    for unit, size, smaller, part in (("min", 60, "s", 1), ("h", 3600, "min", 60), ("d", 86400, "h", 3600)):
-        if whole < size * (24 if unit == "h" else 60) or unit == "d":
-            rest = whole % size // part
-            return f"{whole // size} {unit} {rest} {smaller}" if rest else f"{whole // size} {unit}"
-    raise AssertionError
 
 
 # --- what is gone -------------------------------------------------------------------------------------------------
 
 
-def gone(process_id: str, note: Entry | None, prunings: list[Entry]) -> str:
+def gone(process_id: str, note: Entry | None, together: Sequence[Entry]) -> str:
     """Why there is no process of this id, as far as can be known; empty when nothing is. ``note`` is the newest note of
-    it, ``prunings`` are those since its creation."""
+    it, ``together`` are those of prunings and of operations that delete since its creation."""
     if note is not None and note.action == "deleted":
         return f"{note.subject_name} was deleted by {told(note).who} on {_day(note.at)}."
-    within = [entry for entry in prunings if _may_hold(entry, process_id)]
+    # What came of an operation says more than what it was to do.
+    known = {entry.subject_id for entry in together if entry.action != "pruned" and entry.result != BEGUN}
+    within = [
+        entry
+        for entry in together
+        if _may_hold(entry, process_id) and not (entry.result == BEGUN and entry.subject_id in known)
+    ]
     named = next((entry for entry in within if process_id in entry.detail.get("ids", ())), None)
     if named is not None:
-        return f"It was removed by {_retention(named)} on {_day(named.at)}."
+        why = f": {named.reason}" if named.action != "pruned" and named.reason else "."
+        return f"It was removed by {_remover(named)} on {_day(named.at)}{why}"
     unsure = [entry for entry in within if "ids" not in entry.detail]
     if unsure:
         entry = unsure[0]
         return (
             f"By its id it was created on {_day(created_at(process_id) or entry.at)}, and may be one of the "
-            f"{entry.detail.get('count', 0):,} that {_retention(entry)} removed on {_day(entry.at)}."
+            f"{entry.detail.get('count', 0):,} that {_remover(entry)} removed on {_day(entry.at)}."
         )
     return ""
 
 
-def _retention(entry: Entry) -> str:
+def _remover(entry: Entry) -> str:
+    if entry.action != "pruned":
+        return f"{told(entry).who}, with others,"
     return "retention" if entry.actor == SERVICE else f"a pruning of {entry.actor}"
 
 
 def _may_hold(entry: Entry, process_id: str) -> bool:
     first, last = entry.detail.get("first_id"), entry.detail.get("last_id")
     # Only the first of a large pruning were looked at for these; the others were younger, or of other targets.
-    is_whole = "ids" in entry.detail
+    is_whole = "ids" in entry.detail or entry.action != "pruned"
     return first is not None and first <= process_id and (not is_whole or process_id <= str(last))
 
 
@@ -274,12 +287,12 @@ def wanted(who: str, verb: str, subject: str, search: str) -> Wanted:
     """What the query of the page and that of the API ask for; empty texts are no condition. Raises Invalid naming the
     field."""
     if who not in ("", PEOPLE, EVERYBODY):
-        _refuse("who", f"must be {PEOPLE} or {EVERYBODY}")
+        refuse("who", f"must be {PEOPLE} or {EVERYBODY}")
     if verb and verb not in [str(group) for group in Group]:
-        _refuse("verb", f"must be one of {', '.join(Group)}")
+        refuse("verb", f"must be one of {', '.join(Group)}")
     words = tuple(search.replace("\0", "").split())
     if len(search) > MAX_SEARCH or len(words) > MAX_WORDS:
-        _refuse("search", f"must have at most {MAX_SEARCH} characters and {MAX_WORDS} words")
+        refuse("search", f"must have at most {MAX_SEARCH} characters and {MAX_WORDS} words")
     group = Group(verb) if verb else None
     return Wanted(who != EVERYBODY, group, subject.strip().replace("\0", "")[:MAX_SEARCH], words)
 
@@ -289,9 +302,5 @@ def before(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        _refuse("before", "must be the number of an entry")
+        refuse("before", "must be the number of an entry")
     return int(text)
-
-
-def _refuse(field: str, message: str) -> None:
-    raise Invalid(f"{field} {message}.", errors=[FieldError(field=field, message=message)])

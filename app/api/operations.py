@@ -14,6 +14,7 @@ from app.api.schemas import MAX_SECONDS, Name, Text
 from app.bulk import Chosen
 from app.db.store import Filter
 from app.deps import ActorDep, SupervisorDep
+from app.listing import Listing
 from app.search import MAX_SEARCH, parse
 from app.supervisor.operations import Operation, Order, Selection
 from app.supervisor.supervisor import Supervisor
@@ -26,7 +27,8 @@ NAMED = 1000
 
 
 class SelectionRequest(BaseModel):
-    """Which processes: those of `ids`, or else all that fit `search`, `state`, `outcome` and `target`."""
+    """Which processes: those of `ids`, or all that fit `search`, `state`, `outcome` and `target`, or those that an
+    `operation` has touched."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,15 +37,18 @@ class SelectionRequest(BaseModel):
     search: Annotated[str, Field(max_length=MAX_SEARCH)] | None = Field(
         default=None, description="As of `GET /processes`; the empty one is all.", examples=["target:resize exit:>0"]
     )
+    operation: Name | None = Field(
+        default=None, description="Id of an operation that is remembered: the processes that it lists as `touched`."
+    )
     state: list[State] = Field(default=[], max_length=20, description="Any of these.")
     outcome: list[Outcome] = Field(default=[], max_length=20, description="Any of these.")
     target: Name | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "SelectionRequest":
-        if (self.ids is None) == (self.search is None):
-            raise ValueError("must have either ids or search")
-        if self.ids is not None and (self.state or self.outcome or self.target):
+    def _exactly_one(self) -> "SelectionRequest":
+        if sum(given is not None for given in (self.ids, self.search, self.operation)) != 1:
+            raise ValueError("must have exactly one of ids, search and operation")
+        if self.search is None and (self.state or self.outcome or self.target):
             raise ValueError("must have state, outcome and target only beside search")
         return self
 
@@ -51,6 +56,8 @@ class SelectionRequest(BaseModel):
         """The same for the supervisor. Raises `app.errors.Invalid`."""
         if self.ids is not None:
             return Selection(ids=tuple(self.ids))
+        if self.operation is not None:
+            return Selection(operation=self.operation)
         wanted = Filter(tuple(self.state), tuple(self.outcome), self.target, search=parse(self.search or ""))
         return Selection(filter=wanted)
 
@@ -58,6 +65,8 @@ class SelectionRequest(BaseModel):
         """The selection in words."""
         if self.ids is not None:
             return ""
+        if self.operation is not None:
+            return Listing(operation=self.operation).said()
         parts = [str(word) for word in (*self.state, *self.outcome)]
         parts += [f"target {self.target}"] if self.target else []
         parts += [f"search {self.search}"] if self.search else []
@@ -65,7 +74,7 @@ class SelectionRequest(BaseModel):
 
 
 class OperationRequest(SelectionRequest):
-    """What is to be done. With `search` the count of the preview is needed."""
+    """What is to be done. Unless with `ids` the count of the preview is needed."""
 
     model_config = ConfigDict(title="OperationRequest")
 
@@ -83,8 +92,8 @@ class OperationRequest(SelectionRequest):
 
     @model_validator(mode="after")
     def _counted(self) -> "OperationRequest":
-        if self.search is not None and self.expected_count is None:
-            raise ValueError("must have expected_count beside search; the preview tells it")
+        if self.ids is None and self.expected_count is None:
+            raise ValueError("must have expected_count unless there are ids; the preview tells it")
         return self
 
 
@@ -127,9 +136,12 @@ class OperationView(BaseModel):
 
     id: str
     action: str
-    state: Literal["running", "done", "cancelled"]
+    state: Literal["running", "done", "cancelled", "interrupted"] = Field(
+        description="`interrupted`: the service ended before it had come to all."
+    )
     selected: str = Field(description="What was selected, in words; empty for ids.")
     requested_by: str
+    cancelled_by: str | None
     reason: str | None
     grace: float | None
     as_of: int | None
@@ -159,6 +171,7 @@ def _shown(operation: Operation) -> dict[str, Any]:
         "state": operation.state,
         "selected": order.said,
         "requested_by": order.actor,
+        "cancelled_by": operation.cancelled_by,
         "reason": order.reason,
         "grace": order.grace,
         "as_of": order.as_of,
@@ -175,7 +188,7 @@ def _shown(operation: Operation) -> dict[str, Any]:
     }
 
 
-@router.post("/preview", response_model=OperationPreview, responses=problems(413, 415, 422, 503))
+@router.post("/preview", response_model=OperationPreview, responses=problems(404, 413, 415, 422, 503))
 async def preview_operation(body: SelectionRequest, supervisor: SupervisorDep) -> Response:
     """What an operation would do now: to how many, and who would be left out and why. Nothing is done."""
     plan = bulk.plan(body.action, await supervisor.operations.choose(body.selection()))
@@ -198,7 +211,7 @@ def _preview(plan: bulk.Plan, supervisor: Supervisor) -> dict[str, Any]:
     "/operations",
     status_code=202,
     response_model=OperationView,
-    responses=problems(409, 413, 415, 422, 503)
+    responses=problems(404, 409, 413, 415, 422, 503)
     | {200: {"model": OperationView, "description": "Begun before by a request with this Idempotency-Key."}},
 )
 async def begin_operation(
@@ -229,6 +242,6 @@ async def show_operation(id: str, supervisor: SupervisorDep) -> Response:
 
 
 @router.post("/operations/{id}/cancel", response_model=OperationView, responses=problems(404))
-async def cancel_operation(id: str, supervisor: SupervisorDep) -> Response:
+async def cancel_operation(id: str, supervisor: SupervisorDep, actor: ActorDep) -> Response:
     """Leave those that it has not come to; what is being done is finished. Nothing happens to one that is over."""
-    return JSONAnswer(_shown(supervisor.operations.cancel(id)))
+    return JSONAnswer(_shown(supervisor.operations.cancel(id, actor)))

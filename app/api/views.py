@@ -18,15 +18,18 @@ router = make_router("views")
 
 
 class ViewRequest(BaseModel):
-    """A search under a name; what has the name already is replaced."""
+    """A search under a name."""
 
     model_config = ConfigDict(extra="forbid", title="SaveView")
 
     name: Text = Field(min_length=1, max_length=MAX_NAME)
     query: Text = Field(
         max_length=MAX_QUERY,
-        description="The query string of the page `/processes`.",
+        description="The query string of the page `/processes`; its conditions are kept, as the page writes them.",
         examples=["view=failed&search=target%3Aresize"],
+    )
+    replace: bool = Field(
+        default=False, description="Whether in the place of the view that has the name; else that is a conflict."
     )
 
 
@@ -64,10 +67,10 @@ async def list_views(saved: SavedDep) -> Response:
     return JSONAnswer({"items": [_shown(view) for view in await run_in_threadpool(saved.views)]})
 
 
-@router.post("/views", status_code=201, response_model=ViewView, responses=problems(413, 415, 422, 503))
+@router.post("/views", status_code=201, response_model=ViewView, responses=problems(409, 413, 415, 422, 503))
 async def save_view(body: ViewRequest, saved: SavedDep, supervisor: SupervisorDep, actor: ActorDep) -> Response:
     """Save a search under a name."""
-    view = await views.save(saved, supervisor.activity, body.name, body.query, actor)
+    view = await views.save(saved, supervisor.activity, body.name, body.query, actor, replace=body.replace)
     return JSONAnswer(_shown(view), 201)
 
 

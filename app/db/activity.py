@@ -160,7 +160,16 @@ def last_note_of(store: Store, subject_id: str) -> Entry | None:
 
 def prunings(store: Store, since: datetime, limit: int = 1000) -> list[Entry]:
     """The notes of prunings since a time, newest first. Blocks."""
-    query = _NOTES.where(_activity.c.subject_id == RETENTION, _activity.c.at >= since)
+    return _notes_since(store, since, _activity.c.subject_id == RETENTION, limit)
+
+
+def deletions_of_many(store: Store, since: datetime, limit: int = 1000) -> list[Entry]:
+    """The notes of operations that delete since a time, of their begin and their end, newest first. Blocks."""
+    return _notes_since(store, since, _activity.c.action == "delete_many", limit)
+
+
+def _notes_since(store: Store, since: datetime, condition: ColumnElement[bool], limit: int) -> list[Entry]:
+    query = _NOTES.where(condition, _activity.c.at >= since)
     return [Entry(*row) for row in store.rows(query.order_by(_activity.c.id.desc()).limit(limit))]
 
 

@@ -4,21 +4,23 @@ import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from app import bulk
 from app.answers import JSONAnswer
+from app.db.store import Store
 from app.deps import ActorDep, StoreDep, SupervisorDep
-from app.errors import AppError, FieldError, Invalid
+from app.errors import AppError, FieldError, Invalid, refuse
+from app.listing import Listing, unknown
 from app.pages.actions import WORDS
-from app.pages.listing import Listing
 from app.pages.render import page, redirect
 from app.supervisor.operations import CountChanged, Operation, Order, Selection
 from app.supervisor.supervisor import Supervisor
+from procdeck.states import ALIVE
 
 router = APIRouter(include_in_schema=False)
 
@@ -48,13 +50,14 @@ class Asked:
     @classmethod
     def of(cls, fields: Mapping[str, str], ids: list[str]) -> "Asked":
         """Read a query string or a form. ``ids`` are those of ticked boxes. Raises Invalid."""
+        _check_names(fields)
         action = fields.get("action", "")
         if action not in bulk.ACTIONS:
-            _refuse("action", f"must be one of {', '.join(bulk.ACTIONS)}")
-        listing = Listing.of({name: value for name, value in fields.items() if name != "operation"})
+            refuse("action", f"must be one of {', '.join(bulk.ACTIONS)}")
+        listing = Listing.of(fields)
         given = [*ids, *(id_ for id_ in fields.get("ids", "").split(",") if id_)]
         if len(given) > bulk.MOST_IDS:
-            _refuse("ids", f"must be at most {bulk.MOST_IDS}; a search can select more")
+            refuse("ids", f"must be at most {bulk.MOST_IDS}; a search can select more")
         typed = {
             name: fields.get(name, "").strip() for name in ("reason", "grace", "typed", "expected", "as_of", "key")
         }
@@ -66,7 +69,7 @@ class Asked:
 
     @property
     def selection(self) -> Selection:
-        return Selection(filter=self.listing.filter()) if self.ids is None else Selection(ids=self.ids)
+        return _selection(self.listing) if self.ids is None else Selection(ids=self.ids)
 
     @property
     def said(self) -> str:
@@ -76,7 +79,7 @@ class Asked:
     def order(self, actor: str) -> Order:
         """What is to be done. Raises Invalid naming the field."""
         if len(self.reason) > MAX_REASON:
-            _refuse("reason", f"must have at most {MAX_REASON} characters")
+            refuse("reason", f"must have at most {MAX_REASON} characters")
         query = self.listing.query() if self.ids is None else ""
         as_of = int(self.as_of) if self.as_of.isascii() and self.as_of.isdigit() and len(self.as_of) < 19 else None
         return Order(self.action, actor, self.reason or None, self._seconds(), self.said, query, as_of)
@@ -89,18 +92,18 @@ class Asked:
         except ValueError:
             seconds = math.nan
         if not 0 <= seconds <= MAX_GRACE:
-            _refuse("grace", "must be a number of seconds, 0 or more")
+            refuse("grace", "must be a number of seconds, 0 or more")
         return seconds
 
     def check_count(self) -> int:
         """The count that was shown, and typed where it has to be. Raises Invalid."""
         if not (self.expected.isascii() and self.expected.isdigit() and len(self.expected) < 9):
-            _refuse("expected", "is missing: the count that was shown")
+            refuse("expected", "is missing: the count that was shown")
         expected = int(self.expected)
         if bulk.is_typed(expected, by_filter=self.by_filter):
             typed = self.typed.replace(",", "").replace(" ", "")
             if typed != str(expected):
-                _refuse("typed", f"must be {expected}, the number of processes that this is about")
+                refuse("typed", f"must be {expected}, the number of processes that this is about")
         return expected
 
 
@@ -117,9 +120,12 @@ async def list_operations(request: Request, supervisor: SupervisorDep) -> Respon
 
 
 @router.get("/operations/count")
-async def count(request: Request, store: StoreDep) -> Response:
+async def count(request: Request, supervisor: SupervisorDep, store: StoreDep) -> Response:
     """How many processes a list has, for the button that selects them all."""
+    _check_names(request.query_params)
     listing = Listing.of(request.query_params)
+    if listing.operation:
+        return JSONAnswer({"count": len(supervisor.operations.get(listing.operation).touched), "exact": True})
     number, is_exact = await run_in_threadpool(store.count, listing.filter(), bulk.MOST)
     return JSONAnswer({"count": number, "exact": is_exact})
 
@@ -128,6 +134,7 @@ async def count(request: Request, store: StoreDep) -> Response:
 async def ask_first(request: Request, supervisor: SupervisorDep) -> Response:
     """The question: what would be done, to whom, and who would be left out."""
     query = request.query_params
+    _check_once(query)
     return await _question(request, supervisor, Asked.of(query, query.getlist("id")))
 
 
@@ -183,14 +190,16 @@ async def begin(request: Request, supervisor: SupervisorDep, actor: ActorDep) ->
 
 
 @router.get("/operations/{id}")
-async def show(request: Request, id: str, supervisor: SupervisorDep) -> Response:
+async def show(request: Request, id: str, supervisor: SupervisorDep, store: StoreDep) -> Response:
     """How an operation goes, or what came of it."""
     operation = supervisor.operations.get(id)
     return page(
         request,
         "operations/page.html",
         operation=operation,
-        heading=heading(operation.order.action, operation.total),
+        heading=heading(operation.order.action, operation.meant or operation.total),
+        living=await _living(operation, store),
+        ends=operation.order.action in _ENDING,
         done=DONE[operation.order.action],
         seconds=_seconds_of(operation),
         json_url=f"/api/v1/operations/{operation.id}",
@@ -198,13 +207,15 @@ async def show(request: Request, id: str, supervisor: SupervisorDep) -> Response
 
 
 @router.post("/operations/{id}/cancel")
-async def cancel(request: Request, id: str, supervisor: SupervisorDep) -> Response:
+async def cancel(request: Request, id: str, supervisor: SupervisorDep, actor: ActorDep) -> Response:
     """Leave those that it has not come to."""
-    operation = supervisor.operations.cancel(id)
+    operation = supervisor.operations.cancel(id, actor)
     if operation.is_over:
         return redirect(request, f"/operations/{operation.id}", "It was over already.", kind="bad")
     return redirect(request, f"/operations/{operation.id}", "The rest was cancelled; what is being done is finished.")
 
+
+_ENDING = frozenset({bulk.STOP, bulk.TERMINATE, bulk.KILL})
 
 DONE = {
     bulk.STOP: "asked to stop",
@@ -224,9 +235,33 @@ def heading(action: str, count: int) -> str:
     return _HEADINGS.get(action, f"{WORDS[action]} {{}}").format(f"{count:,} process{'' if count == 1 else 'es'}")
 
 
+async def _living(operation: Operation, store: Store) -> int:
+    """How many of those that were asked to end have not yet ended."""
+    if operation.order.action not in _ENDING:
+        return 0
+    found = await run_in_threadpool(store.chosen, list(operation.touched))
+    return sum(process.state in ALIVE for process in found)
+
+
+def _check_names(fields: Mapping[str, str]) -> None:
+    """Refuse what is not known: a condition that is misspelt, and dropped, would choose what nobody meant."""
+    names = unknown(fields, "action", "all", "id", "ids", "was", *_TYPED)
+    if names:
+        errors = [FieldError(field=name[:100], message="is not known here") for name in names[:20]]
+        raise Invalid(f"Not known here: {', '.join(names)[:500]}. Nothing was done.", errors=errors)
+
+
+def _check_once(query: QueryParams) -> None:
+    """Refuse what is given more than once, of which only the last would be looked at."""
+    for name in query:
+        if name != "id" and len(query.getlist(name)) > 1:
+            refuse(name, "must be given once")
+
+
+def _selection(listing: Listing) -> Selection:
+    """All that a list shows, and its other pages."""
+    return Selection(operation=listing.operation) if listing.operation else Selection(filter=listing.filter())
+
+
 def _seconds_of(operation: Operation) -> float | None:
     return (operation.ended_at - operation.began_at).total_seconds() if operation.ended_at else None
-
-
-def _refuse(field: str, message: str) -> NoReturn:
-    raise Invalid(f"{field} {message}.", errors=[FieldError(field=field, message=message)])

@@ -5,7 +5,7 @@ A note comes after what it tells of and is no part of it: one that can't be writ
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -60,8 +60,8 @@ class Activity:
         detail: Mapping[str, Any] | None = None,
     ) -> None:
         """Note that ``actor`` did something; see `app.db.activity.Note`. Returns when it is written; never raises."""
-        reason = reason[:MAX_REASON] if reason else None
-        subject_name = subject_name[:MAX_NAME]
+        reason = cut(reason, MAX_REASON) if reason else None
+        subject_name = cut(subject_name, MAX_NAME)
         note = Note(
             datetime.now(UTC), actor, action, subject_kind, subject_id, subject_name, reason, result, detail or {}
         )
@@ -84,13 +84,10 @@ class Activity:
         """Note that finished processes were removed, all in one: nothing when there were none."""
         if not pruned.count:
             return
-        ids = sorted(choice.process.id for choice in pruned.shown)
         detail: dict[str, Any] = {"count": pruned.count, "bytes": pruned.bytes}
-        if pruned.count <= NAMED:
-            detail["ids"] = ids
-        if ids:
-            # Ids hold the time of creation: that of one that is gone can be compared with these.
-            detail |= {"first_id": ids[0], "last_id": ids[-1], "reasons": sorted({c.reason for c in pruned.shown})}
+        detail |= removed([choice.process.id for choice in pruned.shown], pruned.count)
+        if pruned.shown:
+            detail["reasons"] = sorted({choice.reason for choice in pruned.shown})
         name = f"processes of {target}" if target else "finished processes"
         await self.note(
             actor, "pruned", subject_kind="processes", subject_id=RETENTION, subject_name=name, detail=detail
@@ -149,6 +146,21 @@ class Activity:
             result=result,
             detail=detail,
         )
+
+
+def removed(ids: Sequence[str], count: int) -> dict[str, Any]:
+    """What a note tells of processes that were removed together, of which ``ids`` are known: all of few, else the first
+    and the last. Ids hold the time of creation: that of one that is gone can be compared with these."""
+    if not ids:
+        return {}
+    ordered = sorted(ids)
+    named = {"ids": ordered} if count <= NAMED else {}
+    return named | {"first_id": ordered[0], "last_id": ordered[-1]}
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or so many characters of it, of which the last says that there is more."""
+    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _why(error: Exception) -> str:

@@ -3,14 +3,18 @@
 import asyncio
 
 from app.db.saved import Saved, View
-from app.errors import NotFound
+from app.errors import FieldError, Invalid, NotFound
+from app.listing import Listing
 from app.supervisor.activity import Activity
 
 
-async def save(saved: Saved, activity: Activity, name: str, query: str, actor: str) -> View:
-    """Save a search under a name, in place of what has the name already. Raises Invalid naming ``name`` or
-    ``query``."""
-    view = await saved.save_view(name, query, actor)
+async def save(
+    saved: Saved, activity: Activity, name: str, query: str, actor: str, *, replace: bool | str = False
+) -> View:
+    """Save a search under a name: the conditions in a query string of the list, written as the list writes them.
+    ``replace`` as of `Saved.save_view`. Raises Invalid naming ``name`` or ``query``,
+    `app.db.saved.NameTaken`."""
+    view = await saved.save_view(name, normal(query), actor, replace=replace)
     await _note(activity, actor, "saved", view)
     return view
 
@@ -22,6 +26,21 @@ async def delete(saved: Saved, activity: Activity, view_id: str, actor: str) -> 
         raise NotFound(f"There is no view {view_id!r} any more.")
     await _note(activity, actor, "deleted", view)
     return view
+
+
+def normal(query: str) -> str:
+    """The conditions of a query string as the list writes them. Raises Invalid naming ``query``."""
+    try:
+        listing = Listing.of_string(query.removeprefix("?"))
+    except Invalid as error:
+        raise _refusal(error.detail) from error
+    if listing.operation:
+        raise _refusal("What one operation touched is not remembered for long enough to be saved.")
+    return listing.query()
+
+
+def _refusal(detail: str) -> Invalid:
+    return Invalid(detail, errors=[FieldError(field="query", message=detail)])
 
 
 async def _note(activity: Activity, actor: str, action: str, view: View) -> None:

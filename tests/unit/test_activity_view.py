@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app import activity_view
-from app.activity_view import BAD, GOOD, PLAIN, gone, item, sentence, told, took
+from app.activity_view import BAD, GOOD, PLAIN, gone, item, sentence, told
 from app.db.activity import Entry, Group, Wanted, action_of
 from app.errors import Invalid
 from app.lifecycle import Transition
@@ -51,11 +51,11 @@ FAILED = replace(ENDED, outcome=Outcome.FAILED, exitcode=3, duration=130.0)
 SENTENCES = [
     (
         an_entry(reason="no longer needed", process=ENDED),
-        "operator asked to stop train-12: no longer needed - ended by SIGTERM after 0.8 s",
+        "operator asked to stop train-12: no longer needed - ended by SIGTERM after 0.80 s",
     ),
     (an_entry("terminate", process=a_process(State.STOPPING)), "operator sent SIGTERM to train-12 - still stopping"),
     (an_entry("signal", detail={"signal": "SIGUSR1"}), "operator sent SIGUSR1 to train-12"),
-    (an_entry("launched", process=FAILED), "operator launched train-12 - failed with exit code 3 after 2 min 10 s"),
+    (an_entry("launched", process=FAILED), "operator launched train-12 - failed with exit code 3 after 2:10"),
     (an_entry("launched", process=a_process(State.CREATED)), "operator launched train-12 - created"),
     (an_entry("launched", process=a_process(origin_id="a")), "operator launched again train-12 - created"),
     (an_entry("start", process=a_process(State.RUNNING)), "operator started train-12 - running"),
@@ -70,7 +70,7 @@ SENTENCES = [
     ),
     (
         an_entry(process=replace(ENDED, exitcode=None, duration=None)),
-        "operator asked to stop train-12 - cancelled before it was started after 0.8 s",
+        "operator asked to stop train-12 - cancelled before it was started after 0.80 s",
     ),
     (
         an_entry("signal", at=NOW + timedelta(hours=1), detail={"signal": "SIGHUP"}, process=ENDED),
@@ -102,6 +102,18 @@ SENTENCES = [
         a_note("stop_many", "operation", "12 processes", total=12, done=10, skipped=1, failed=1),
         "operator asked to stop 12 processes - 10 of 12 done, 1 skipped, 1 failed",
     ),
+    (
+        a_note("kill_many", "operation", "all processes", "begun", total=1200),
+        "operator began to send SIGKILL to all processes - 1,200 in all",
+    ),
+    (
+        a_note("stop_many", "operation", "12 processes", "cancelled", total=12, done=2, left=10, cancelled_by="anna"),
+        "operator asked to stop 12 processes - 2 of 12 done, cancelled by anna, 10 never begun",
+    ),
+    (
+        a_note("stop_many", "operation", "12 processes", "interrupted", total=12, done=2, left=10),
+        "operator asked to stop 12 processes - 2 of 12 done, the service ended, 10 never begun",
+    ),
     (a_note("something_new", "thing", "that"), "operator something new that"),
 ]
 
@@ -129,17 +141,6 @@ def test_the_api_has_the_facts_and_the_sentence() -> None:
     assert shown["subject"] == {"kind": "process", "id": "0193-1", "name": "train-12"}
     assert shown["text"] == "operator started train-12"
     assert shown["detail"] == {}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        *((-1, "0.0 s"), (0.84, "0.8 s"), (12.4, "12 s"), (60, "1 min"), (130, "2 min 10 s"), (3600, "1 h")),
-        *((11_100, "3 h 5 min"), (86_400, "1 d"), (187_200, "2 d 4 h")),
-    ],
-)
-def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
-    assert took(seconds) == text
 
 
 def change(to: State, before: State | None, actor: str = "operator", **detail: Any) -> Transition:
@@ -190,6 +191,22 @@ def test_of_a_large_pruning_no_more_is_said_than_is_known() -> None:
     large = a_pruning(count=1204, first_id=OLD_ID, last_id=OLD_ID)
     assert "may be one of the 1,204 that retention removed" in gone(LATER_ID, None, [large])
     assert gone("01a2048a-0000-7000-8000-000000000000", None, [large]) == ""
+
+
+def a_deletion(result: str = "done", subject_id: str = "op", **detail: Any) -> Entry:
+    return replace(a_note("delete_many", "operation", "3 processes", result, **detail), subject_id=subject_id)
+
+
+def test_one_that_was_deleted_with_others_was_removed_by_who_asked() -> None:
+    deletion = a_deletion(count=1, ids=[OLD_ID], first_id=OLD_ID, last_id=OLD_ID)
+    assert gone(OLD_ID, None, [deletion]) == "It was removed by operator, with others, on 2026-11-22 at 06:55 UTC."
+    large = a_deletion(count=1204, first_id=OLD_ID, last_id=OLD_ID)
+    assert "may be one of the 1,204 that operator, with others, removed" in gone(OLD_ID, None, [large])
+    assert gone(LATER_ID, None, [large]) == ""
+    # The begin of one that was cut off by a crash says who; of one that has ended, what came of it counts.
+    begin = a_deletion("begun", count=2, ids=[OLD_ID, LATER_ID], first_id=OLD_ID, last_id=LATER_ID)
+    assert "removed by operator" in gone(LATER_ID, None, [begin])
+    assert gone(LATER_ID, None, [deletion, begin]) == ""
 
 
 def test_only_ids_of_ours_hold_a_time() -> None:
