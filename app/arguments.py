@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
@@ -218,8 +219,31 @@ def _unique(_validator: Any, unique: bool, value: Any, _schema: Schema) -> Itera
         yield ValidationError("repeated items")
 
 
-_Validator = extend(Draft202012Validator, {"uniqueItems": _unique})  # type: ignore[no-untyped-call]
+def _bound(name: str) -> Callable[[Any, Any, Any, Any], Iterator[ValidationError]]:
+    def errors(validator: Any, limit: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+        # A decimal number comes as a text, too. What is none is told of by its format.
+        if isinstance(value, str) and schema.get("x-unit") == "decimal":
+            try:
+                value = Decimal(value)
+            except InvalidOperation:
+                return
+            if value.is_nan():
+                return
+        yield from Draft202012Validator.VALIDATORS[name](validator, limit, value, schema)
+
+    return errors
+
+
+_BOUNDS = {name: _bound(name) for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")}
+_Validator = extend(Draft202012Validator, {"uniqueItems": _unique, **_BOUNDS})  # type: ignore[no-untyped-call]
 _FORMATS = FormatChecker(formats=())
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(text) from None
 
 
 def _format(name: str, parse: Callable[[str], object]) -> None:
@@ -231,6 +255,7 @@ _format("date-time", datetime.fromisoformat)
 _format("date", date.fromisoformat)
 _format("time", time.fromisoformat)
 _format("uuid", UUID)
+_format("decimal", _decimal)
 _format("path", lambda value: None if "\0" in value else value)
 
 

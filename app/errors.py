@@ -142,6 +142,11 @@ class Invalid(AppError):
     status, slug, title = 422, "invalid", "Invalid values"
 
 
+def refuse(field: str, message: str, called: str = "") -> NoReturn:
+    """Raise Invalid for one field; ``message`` goes on after its name, or after what it is ``called`` in a sentence."""
+    raise Invalid(f"{called or field} {message}.", errors=[FieldError(field=field, message=message)])
+
+
 class TooManyRequests(AppError):
     """Too many attempts; `Retry-After` says how many seconds to wait."""
 

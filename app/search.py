@@ -124,28 +124,9 @@ class Search:
         """The search as it is typed; `parse` of it is this search."""
         return " ".join(part.text for part in self.parts)
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words and phrases that must occur."""
-        return self.values(WORD)
-
-    @property
-    def not_words(self) -> tuple[str, ...]:
-        """Those that must not."""
-        return self.values(WORD, excluded=True)
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The targets that were named whole, or by what follows their colon."""
-        return tuple(part.value or "" for part in self.of("target") if not part.is_prefix)
-
     def of(self, kind: str, *, excluded: bool = False) -> tuple[Part, ...]:
         """The parts of one kind."""
         return tuple(part for part in self.parts if part.kind == kind and part.excluded == excluded)
-
-    def values(self, kind: str, *, excluded: bool = False) -> tuple[str, ...]:
-        """The values of the parts of one kind."""
-        return tuple(part.value for part in self.of(kind, excluded=excluded) if part.value is not None)
 
     def minus(self, part: Part) -> "Search":
         """This search without ``part``."""

@@ -5,12 +5,14 @@ line of JSON that we make, ids are numbers of ours: nothing that a user chose re
 """
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
 from fastapi.sse import EventSourceResponse
 from prometheus_client import Gauge
 from starlette.types import Receive, Scope, Send
+
+log = logging.getLogger(__name__)
 
 PING_EVERY = 15.0
 """Seconds of silence after which a comment is sent: proxies keep the connection, and a client that is gone is
@@ -63,9 +65,14 @@ _closing: set[asyncio.Task[None]] = set()
 
 
 async def _close(generators: Iterable[AsyncGenerator[bytes]]) -> None:
+    """Close each, whatever becomes of the others."""
     for generator in generators:
-        with contextlib.suppress(RuntimeError):  # the reading of it was cancelled and is just ending
+        try:
             await generator.aclose()
+        except RuntimeError:
+            pass  # the reading of it was cancelled and is just ending
+        except Exception:
+            log.exception("the source of a stream could not be closed")
 
 
 async def _with_pings(events: AsyncIterator[bytes], still_allowed: Callable[[], bool]) -> AsyncGenerator[bytes]:
@@ -94,11 +101,23 @@ async def _with_pings(events: AsyncIterator[bytes], still_allowed: Callable[[], 
             upcoming = None
     finally:
         if upcoming is not None:
-            upcoming.cancel()
+            _let_go(upcoming)
 
 
 async def _next(events: AsyncIterator[bytes]) -> bytes:
     return await anext(events)
+
+
+def _let_go(task: asyncio.Task[bytes]) -> None:
+    """Read no further. It may have failed already, or do so while it ends: nobody else would hear of that."""
+    task.cancel()
+    task.add_done_callback(_look_at)
+
+
+def _look_at(task: asyncio.Task[bytes]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, StopAsyncIteration):
+        log.error("the source of a stream failed when nobody read it any more", exc_info=error)
 
 
 async def merge(leading: AsyncGenerator[bytes], *others: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
@@ -122,7 +141,7 @@ async def merge(leading: AsyncGenerator[bytes], *others: AsyncGenerator[bytes]) 
                     upcoming[asyncio.ensure_future(_next(source))] = source
     finally:
         for task in upcoming:
-            task.cancel()
+            _let_go(task)
         if upcoming:
             await asyncio.wait(upcoming)
         await _close(sources)

@@ -3,13 +3,13 @@
 All places are percent of the width, so that one drawing fits every screen.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
 
-from app.errors import FieldError, Invalid
+from app.errors import refuse
 
 RANGES: Mapping[str, timedelta] = {
     "1h": timedelta(hours=1),
@@ -17,35 +17,50 @@ RANGES: Mapping[str, timedelta] = {
     "24h": timedelta(hours=24),
     "7d": timedelta(days=7),
 }
-"""Ranges that end now, by their names in the address."""
+"""The usual ranges that end now, by their names in the address."""
 DEFAULT = "24h"
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=366)
 AHEAD = 0.02
 """Part of a range that ends now which is left free behind now, so that the line of it is seen."""
-THINNEST = 1.0
-"""Percent that a bar takes at least: else what took a second would not be seen in a week."""
+THINNEST = 0.35
+"""Percent below which a bar is drawn some pixels wide, towards the left: else what took a second would not be seen in a
+week."""
+CLOSE = 0.5
+"""Percent between two bars of a row: what is closer is one."""
 MAX_ROWS = 60
 MAX_TICKS = 8
 WIDEST_HEAP = 3.0
 """Percent after which a bar of processes that only come too close, and did not run at the same time, ends: a busy row
-would be one long bar else."""
+would be one long bar else. So wide are the bars of what was counted by its time, too."""
 GAP = 0.15
-HEIGHT, THINNEST_PART = 18.0, 3.0
+HEIGHT, THINNEST_PART = 18.0, 2.0
 """Height of a bar, and at least of each of its parts, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A range of time; ``name`` is the one of `RANGES` it is, empty for any other."""
+    """A range of time; ``name`` is how the address calls it if it ends now and goes on with the time, else empty."""
 
     begin: datetime
     end: datetime
     name: str = ""
 
+    @classmethod
+    def until(cls, now: datetime, length: timedelta) -> "Range":
+        """The range of about this length that ends now: whole minutes, within `SHORTEST` and `LONGEST`."""
+        minutes = round(min(max(length, SHORTEST), LONGEST) / timedelta(minutes=1))
+        length = timedelta(minutes=minutes)
+        return cls(now - length, now + AHEAD * length, _name(minutes))
+
     @property
     def length(self) -> timedelta:
         """From begin to end."""
         return self.end - self.begin
+
+    @property
+    def asked(self) -> timedelta:
+        """What was asked for: without what is left free behind now."""
+        return self.length / (1 + AHEAD) if self.name else self.length
 
     def place(self, at: datetime) -> float:
         """Where a time is, in percent; outside of the range below 0 or above 100."""
@@ -69,12 +84,26 @@ def range_of(name: str, begin: str, end: str, now: datetime) -> Range:
         stop = _time("to", end) if end else now
         start = start or stop - RANGES[DEFAULT]
         if not SHORTEST <= stop - start <= LONGEST:
-            _refuse("to", f"must be from one minute to {LONGEST.days} days after from")
+            refuse("to", f"must be from one minute to {LONGEST.days} days after from")
         return Range(start, stop)
-    if name and name not in RANGES:
-        _refuse("range", f"must be one of {', '.join(RANGES)}")
-    length = RANGES[name or DEFAULT]
-    return Range(now - length, now + AHEAD * length, name or DEFAULT)
+    found = _NAME.fullmatch(name or DEFAULT)
+    length = timedelta(minutes=int(found[1]) * _MINUTES[found[2]]) if found else timedelta(0)
+    if not SHORTEST <= length <= LONGEST:
+        refuse("range", f"must be {', '.join(RANGES)} or another number of m, h or d up to {LONGEST.days}d")
+    return Range.until(now, length)
+
+
+_MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
+_NAME = re.compile(r"(\d{1,6})([mhd])", re.ASCII)
+
+
+def _name(minutes: int) -> str:
+    """`24h` of 1440; the usual ranges go by their names."""
+    for name, length in RANGES.items():
+        if length == timedelta(minutes=minutes):
+            return name
+    unit = next(unit for unit in ("d", "h", "m") if minutes % _MINUTES[unit] == 0)
+    return f"{minutes // _MINUTES[unit]}{unit}"
 
 
 def _time(field_name: str, text: str) -> datetime:
@@ -82,19 +111,19 @@ def _time(field_name: str, text: str) -> datetime:
         at = datetime.fromisoformat(text)
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
-        _refuse(field_name, "must be a time, such as 2026-11-22T14:00")
+        refuse(field_name, "must be a time, such as 2026-11-22T14:00")
     if not 1971 <= at.year <= 9000:
-        _refuse(field_name, "must be a time from 1971 to 9000")
+        refuse(field_name, "must be a time from 1971 to 9000")
     return at
-
-
-def _refuse(field_name: str, message: str) -> NoReturn:
-    raise Invalid(f"{field_name} {message}.", errors=[FieldError(field=field_name, message=message)])
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A process and when it ran; ``end`` is None while it does. ``status`` is its outcome, or its state until then."""
+    """A process and when it ran; ``end`` is None while it does. ``status`` is its outcome, or its state until then.
+    One that never ran is where it ended.
+
+    Or ``count`` processes of a target and an outcome that began close to each other, the last of them at ``last``.
+    """
 
     id: str
     name: str
@@ -102,6 +131,21 @@ class Span:
     begin: datetime
     end: datetime | None
     status: str
+    count: int = 1
+    last: datetime | None = None
+
+    @property
+    def last_begin(self) -> datetime:
+        """When the last of them began."""
+        return self.last or self.begin
+
+
+def statuses_of(spans: Iterable[Span]) -> list[tuple[str, int]]:
+    """How many there are of each status, those that need a look first."""
+    counts: Counter[str] = Counter()
+    for span in spans:
+        counts[span.status] += span.count
+    return sorted(counts.items(), key=lambda item: (_RANK.get(item[0], len(_RANK)), item[0]))
 
 
 @dataclass(slots=True)
@@ -116,7 +160,17 @@ class Bar:
     @property
     def count(self) -> int:
         """How many processes it stands for."""
-        return len(self.spans)
+        return sum(span.count for span in self.spans)
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether it is drawn wider than it is, from its end to the left."""
+        return self.width < THINNEST
+
+    @property
+    def right(self) -> float:
+        """Where it ends."""
+        return self.x + self.width
 
     @property
     def begin(self) -> datetime:
@@ -135,14 +189,13 @@ class Bar:
     @property
     def statuses(self) -> list[tuple[str, int]]:
         """How many there are of each status, those that need a look first."""
-        counts = Counter(span.status for span in self.spans)
-        return sorted(counts.items(), key=lambda item: (_RANK.get(item[0], len(_RANK)), item[0]))
+        return statuses_of(self.spans)
 
     def parts(self) -> list[tuple[str, float, float]]:
         """(status, y, height) of each status in the bar, from the top down: each so much that it is seen, and the rest
         by its share."""
         statuses = self.statuses
-        least = min(THINNEST_PART, HEIGHT / len(statuses))
+        least = min(THINNEST_PART, HEIGHT / 2 / len(statuses))
         share = (HEIGHT - least * len(statuses)) / self.count
         y, found = 0.0, []
         for status, count in statuses:
@@ -170,14 +223,19 @@ class Row:
     bars: list[Bar] = field(default_factory=list)
 
     @property
+    def count(self) -> int:
+        """How many processes it has."""
+        return sum(span.count for span in self.spans)
+
+    @property
     def newest(self) -> datetime:
         """When the last of its processes began."""
-        return max(span.begin for span in self.spans)
+        return max(span.last_begin for span in self.spans)
 
     @property
     def statuses(self) -> list[tuple[str, int]]:
         """How many there are of each status."""
-        return Bar(0, 0, self.spans).statuses
+        return statuses_of(self.spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +266,17 @@ class Chart:
     now: float | None
 
 
-def chart(spans: Iterable[Span], within: Range, now: datetime, *, by_process: bool, most: int = MAX_ROWS) -> Chart:
-    """Rows by target or by process, the one with the newest start first."""
+def chart(
+    spans: Iterable[Span],
+    within: Range,
+    now: datetime,
+    *,
+    by_process: bool,
+    most: int = MAX_ROWS,
+    is_counted: bool = False,
+) -> Chart:
+    """Rows by target or by process, the one with the newest start first. ``is_counted``: the spans stand for many
+    processes, and bars for those that began in their time."""
     rows: dict[str, Row] = {}
     for span in spans:
         key, name = (span.id, span.name) if by_process else (span.target, span.target)
@@ -218,32 +285,36 @@ def chart(spans: Iterable[Span], within: Range, now: datetime, *, by_process: bo
     shown = ordered[:most]
     for row in shown:
         row.spans.sort(key=lambda span: (span.begin, span.id))
-        row.bars = bars(row.spans, within, now)
+        row.bars = bars(row.spans, within, now, is_counted=is_counted)
     place = within.place(now)
-    return Chart(shown, len(ordered) - len(shown), *ticks(within), place if 0 <= place <= 100 else None)
+    return Chart(shown, len(ordered) - len(shown), *ticks(within, now), place if 0 <= place <= 100 else None)
 
 
-def bars(spans: Sequence[Span], within: Range, now: datetime) -> list[Bar]:
-    """The bars of spans in the order of their begin: what would be drawn over each other is one."""
+def bars(spans: Sequence[Span], within: Range, now: datetime, *, is_counted: bool = False) -> list[Bar]:
+    """The bars of spans in the order of their begin: what would be drawn over each other is one.
+
+    Where ``is_counted`` a bar ends where the next begins, though some of its processes may run on: a busy row would be
+    one long bar, that does not tell when anything happened.
+    """
     found: list[Bar] = []
-    ran_until = 0.0  # where the processes of the last bar really ended; it may be drawn wider
     for span in spans:
-        begin = min(max(within.place(span.begin), 0.0), 100.0 - THINNEST)
-        end = min(within.place(span.end or max(now, span.begin)), 100.0)
-        drawn_end = max(end, begin + THINNEST)
-        last = found[-1] if found else Bar(-1, 0)
-        is_over = begin >= last.x + last.width
-        if not is_over and begin >= max(ran_until, last.x + WIDEST_HEAP):
-            last.width = begin - last.x - GAP
-            is_over = True
-        if is_over:
-            found.append(Bar(begin, drawn_end - begin, [span]))
-            ran_until = end
+        begin = min(max(within.place(span.begin), 0.0), 100.0)
+        end = max(min(within.place(span.end or max(now, span.begin)), 100.0), begin)
+        last = found[-1] if found else None
+        if last is None or begin >= _following(last, is_counted):
+            if last is not None and last.right > begin:
+                last.width = max(begin - last.x - GAP, 0.0)
+            found.append(Bar(begin, end - begin, [span]))
         else:
-            last.width = max(last.x + last.width, drawn_end) - last.x
+            last.width = max(last.right, end) - last.x
             last.spans.append(span)
-            ran_until = max(ran_until, end)
     return found
+
+
+def _following(last: Bar, is_counted: bool) -> float:
+    """From where on another bar may begin."""
+    heap = last.x + WIDEST_HEAP
+    return heap if is_counted else min(last.right + CLOSE, max(last.right, heap))
 
 
 # --- the axis -----------------------------------------------------------------------------------------------------
@@ -257,29 +328,30 @@ _STEPS = (
 )
 
 
-def ticks(within: Range, most: int = MAX_TICKS) -> tuple[list[Tick], int]:
-    """The marks of the axis, at even times of UTC, and the seconds between two of them."""
+def ticks(within: Range, now: datetime, most: int = MAX_TICKS) -> tuple[list[Tick], int]:
+    """The marks of the axis, at even times of UTC, and the seconds between two of them; a year is told when it is not
+    that of ``now``."""
     seconds = within.length.total_seconds()
     step = next((step for step in _STEPS if seconds / step <= most), _STEPS[-1])
     first = int(within.begin.timestamp()) // step * step
-    text = _texts(step)
+    text = _texts(step, now.year)
     times = [datetime.fromtimestamp(at, UTC) for at in range(first, int(within.end.timestamp()) + step, step)]
     marks = [Tick(within.place(at), at, text(at), is_minor=number % 2 == 0) for number, at in enumerate(times)]
     return marks, step
 
 
-def _texts(step: int) -> Callable[[datetime], str]:
+def _texts(step: int, year: int) -> Callable[[datetime], str]:
     def text(at: datetime) -> str:
         if step >= _DAY or (at.hour, at.minute, at.second) == (0, 0, 0):
-            return f"{at.day} {at:%b}"
+            return day(at, year)
         return f"{at:%H:%M}" if step >= _MINUTE else f"{at:%H:%M:%S}"
 
     return text
 
 
-def told_range(within: Range) -> dict[str, Any]:
-    """The times of a range as an address has them."""
-    return {"from": stamp(within.begin), "to": stamp(within.end)}
+def day(at: datetime, year: int) -> str:
+    """`22 Nov`, and its year where that is another than the present one."""
+    return f"{at.day} {at:%b}" if at.year == year else f"{at.day} {at:%b} {at.year}"
 
 
 def stamp(at: datetime) -> str:

@@ -11,6 +11,7 @@ Both come from one reading of the annotations, a `Codec` each, so that the form 
 | X or None, Union | anyOf, tried in the order written |
 | dataclass | object with a property for each field of `__init__` |
 | Path, datetime, date, time, UUID | string, format path, date-time, date, time (ISO 8601, UTC offset optional), uuid |
+| Decimal | string, or number, which is taken by its shortest digits ("x-unit": "decimal") |
 | timedelta | number of seconds ("x-unit": "seconds") |
 | Annotated | as what it wraps; a text becomes the description, a dict gives bounds: {"minimum": 1} |
 | Any, object, none at all | {}: anything |
@@ -18,7 +19,7 @@ Both come from one reading of the annotations, a `Codec` each, so that the form 
 Whatever else is written gives {} and a warning: the function gets the value as JSON has it. A default of None admits
 null. Where a dataclass contains itself the schema ends with "object", while the conversion goes on.
 Standard library only and light: this runs in every child, under the user's own interpreter. The modules of datetime,
-pathlib, dataclasses ... are looked at only if the target's own module has loaded them.
+pathlib, decimal ... are looked at only if the target's own module has loaded them.
 """
 
 import collections.abc
@@ -190,6 +191,8 @@ _TYPES = {
 
 def wanted(schema: Schema) -> str:
     """What a schema asks for, to go after "must be"."""
+    if schema.get("x-unit") == "decimal":
+        return "a decimal number"
     if "anyOf" in schema:
         return _either([wanted(branch) for branch in schema["anyOf"]])
     if "enum" in schema:
@@ -301,6 +304,8 @@ def to_json(value: Any) -> Any:
 def _special_to_json(value: Any) -> Any:
     if _is_timedelta(type(value)):
         return value.total_seconds()
+    if _is_decimal(type(value)):
+        return str(value)
     known = _known_text(type(value))
     if known is None:
         raise TypeError(f"{type(value).__name__} has no form in JSON")
@@ -352,6 +357,8 @@ class _Reader:
             return self._dataclass(annotation)
         if _is_timedelta(annotation):
             return _timedelta(annotation)
+        if _is_decimal(annotation):
+            return _decimal(annotation)
         known = _known_text(annotation)
         return self._unsupported(annotation) if known is None else _text(known, annotation)
 
@@ -637,6 +644,25 @@ def _timedelta(cls: Any) -> Codec:
             raise ArgumentError(field, "is too long a time") from None
 
     return Codec({"type": "number", "x-unit": "seconds"}, convert)
+
+
+def _is_decimal(cls: type) -> bool:
+    return issubclass(cls, _loaded("decimal", "Decimal"))
+
+
+def _decimal(cls: Any) -> Codec:
+    schema: Schema = {"anyOf": [{"type": "string", "format": "decimal"}, {"type": "number"}], "x-unit": "decimal"}
+
+    def convert(value: Any, field: str) -> Any:
+        if type(value) not in (str, int, float):
+            _refuse(schema, value, field)
+        try:
+            # The digits of a float are those that it is written with: 0.1, not the 55 that it has in binary.
+            return cls(repr(value) if type(value) is float else value)
+        except ArithmeticError:
+            _refuse(schema, value, field)
+
+    return Codec(schema, convert)
 
 
 def _alias(annotation: Any) -> Any:

@@ -3,6 +3,8 @@
 
 const form = document.getElementById("launch-form");
 const QUIET = 300;
+/** Milliseconds after which a form that was sent, and is still there, can be sent again. */
+const STAYED_AFTER = 5000;
 
 let timer = 0;
 let asked = 0;
@@ -28,12 +30,16 @@ form.addEventListener("formdata", ({ formData }) => {
 });
 
 form.addEventListener("submit", (event) => {
-  if (sent) event.preventDefault();
+  if (sent) return event.preventDefault();
   sent = true;
+  // Whoever stops the loading stays on the page. The key of the form makes one process of two that are sent.
+  setTimeout(stayed, STAYED_AFTER);
 });
-addEventListener("pageshow", () => {
+addEventListener("pageshow", stayed);
+
+function stayed() {
   sent = false;
-});
+}
 
 // --- leaving: asked about only when something would be lost ---
 
@@ -96,6 +102,12 @@ function show(fresh) {
   for (const pre of document.querySelectorAll("#preview pre")) {
     const text = fresh.getElementById(pre.id)?.textContent;
     if (text !== undefined && text !== pre.textContent) pre.textContent = text;
+  }
+  for (const field of form.querySelectorAll("#fields .field")) {
+    // A warning of a path, which is no error: it may come to be.
+    field.querySelector(":scope > .path-missing")?.remove();
+    const warning = fresh.getElementById(field.id)?.querySelector(":scope > .path-missing");
+    if (warning) field.append(warning);
   }
   const notes = document.getElementById("preview-notes");
   const said = fresh.getElementById("preview-notes");

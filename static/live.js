@@ -7,7 +7,7 @@
 import * as attention from "./attention.js";
 import { morph, wasEdited } from "./morph.js";
 import { Stream } from "./stream.js";
-import { setNow, tick } from "./times.js";
+import { clock, hold, setNow, tick } from "./times.js";
 import { loginUrl, refused, retryAfter, toast, unreachable } from "./toasts.js";
 
 const EVERY = 1000;
@@ -201,6 +201,7 @@ function update(fresh) {
     morph(region, now);
   }
   restore();
+  hold(stream?.paused);
   tick();
   document.dispatchEvent(new CustomEvent("updated"));
 }
@@ -294,6 +295,7 @@ function told(now, info) {
   if (state === "gone" && now !== "signed-out") return;
   if (state === "live" && now !== "live") freshAt = Date.now();
   state = now;
+  if (now === "live" || now === "paused") hold(now === "paused");
   for (const subscriber of subscribers) subscriber.state(now, info);
   clearTimeout(showing);
   // A line that breaks and is back at once is no news.
@@ -305,18 +307,19 @@ function told(now, info) {
   poll();
 }
 
-function show(now, { seconds, again, restarting }) {
+function show(now, { seconds, again, restarting, crowded }) {
   indicator.hidden = false;
-  indicator.className = `connection is-${now}`;
+  indicator.className = `connection is-${now}${now === "paused" && crowded ? " is-crowded" : ""}`;
   const said = {
     live: "Live",
     reconnecting: `${restarting ? "The service ends or restarts. " : ""}Reconnecting in ${seconds} s`,
-    paused: "Paused",
+    paused: crowded ? "Paused: other pages hold the streams" : "Paused",
     "signed-out": "Signed out",
     gone: topics.includes("process:") ? "This record was deleted" : "This page is gone",
   };
   indicator.replaceChildren(said[now]);
   if (now === "reconnecting") indicator.append(pressing("now", again));
+  if (now === "paused" && crowded) indicator.append(pressing("Resume here", again));
   if (now === "signed-out") indicator.append(signIn());
 }
 
@@ -325,7 +328,7 @@ function age(isStale) {
   clearTimeout(aging);
   aging = 0;
   if (isStale) {
-    document.documentElement.dataset.uiStale = new Date(freshAt).toLocaleTimeString([], { hour12: false });
+    document.documentElement.dataset.uiStale = clock(freshAt);
   } else {
     delete document.documentElement.dataset.uiStale;
   }

@@ -2,7 +2,11 @@
 
 const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const seconds = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat([], { day: "numeric", month: "short" });
+const thisYear = new Intl.DateTimeFormat([], { day: "numeric", month: "short" });
+const otherYear = new Intl.DateTimeFormat([], { day: "numeric", month: "short", year: "numeric" });
+const day = {
+  format: (at) => (at.getFullYear() === new Date().getFullYear() ? thisYear : otherYear).format(at),
+};
 
 const DAY = 86_400_000;
 
@@ -26,6 +30,7 @@ function words(at, step) {
 function range({ dataset }) {
   const from = new Date(dataset.from);
   const begin = `${day.format(from)} ${seconds.format(from)}`;
+  if (dataset.moment !== undefined || dataset.from === dataset.to) return begin;
   if (!dataset.to) return `${begin} to now`;
   const to = new Date(dataset.to);
   return `${begin} to ${dayOf(from) === dayOf(to) ? "" : `${day.format(to)} `}${seconds.format(to)}`;

@@ -52,6 +52,8 @@ CLOCK_SLACK = timedelta(hours=1)
 """By so much the clock may have been set back: numbers and times of creation have one order but for that."""
 
 NOT_OVER = tuple(state for state in State if state not in FINAL)
+LIVING = tuple(state for state in State if state in ALIVE)
+"""Those that are not over and may have started."""
 
 Rows = Callable[[Select[Any]], Sequence[Sequence[Any]]]
 Condition = ColumnElement[bool]
@@ -90,7 +92,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """An equality that an index answers with numbers in their order."""
+    """A condition that an index answers: an equality, with numbers in their order, or where it is said a range."""
 
     number: ColumnElement[int]
     condition: Condition
@@ -101,14 +103,14 @@ class _Rule:
     """One condition of a search.
 
     ``sql`` holds of what is meant, and perhaps of more: then ``check`` tells. ``keys`` are equalities of which one
-    holds exactly when ``sql`` does; ``subset`` has the numbers of all for which it holds, and perhaps of others, in no
-    order.
+    holds exactly when ``sql`` does; ``subset`` are ranges that have all for which it holds, and perhaps others, each
+    only once and in no order.
     """
 
     sql: Condition
     check: Check | None = None
     keys: Sequence[_Key] | None = None
-    subset: Select[Any] | None = None
+    subset: Sequence[_Key] | None = None
 
 
 @dataclass(slots=True)
@@ -138,14 +140,20 @@ class Finder:
         """At most ``limit`` processes with numbers lower than ``below``; ``budget`` are seconds, None for ever."""
         plan = self._plan(below)
         exact: list[Process] = []
-        if below is None and self._exact:
+        others: list[Condition] = []
+        if self._exact:
+            # On the first page, and none of these on a later one; those that it had no room for come in their order.
             of_lead = [] if plan.lead is None else [plan.lead.sql]
             exact = self._look(plan, [_process.c.number.in_(self._exact), *of_lead], limit)
-            limit -= len(exact)
+            others = [_process.c.number.not_in([process.number for process in exact])]
+            if below is None:
+                limit -= len(exact)
+            else:
+                exact = []
         found: list[Process] = []
         deadline = None if budget is None else monotonic() + budget
         for candidates, left_below in self._stretches(plan, below, limit + 1):
-            found += self._look(plan, [candidates, *self._not_exact()], limit + 1 - len(found))
+            found += self._look(plan, [candidates, *others], limit + 1 - len(found))
             if len(found) > limit:
                 following = found[limit - 1].number if limit else found[0].number + 1
                 return Found(exact + found[:limit], following)
@@ -167,18 +175,21 @@ class Finder:
                 return count, False
         return count, True
 
-    def brief(self, at_most: int) -> list[Chosen]:
-        """The first ``at_most`` processes, however long it takes; `page` reads all of each, and takes ten times as
-        long."""
+    def brief(self, at_most: int, budget: float | None = None) -> list[Chosen]:
+        """The first ``at_most`` processes; `page` reads all of each, and takes ten times as long. Raises TimeoutError
+        when ``budget`` seconds are over before all were looked at; None is for ever."""
+        deadline = None if budget is None else monotonic() + budget
         plan = self._plan(None)
         found: list[Chosen] = []
         if self._exact:
             of_lead = [] if plan.lead is None else [plan.lead.sql]
             found += self._briefly(plan, [_process.c.number.in_(self._exact), *of_lead], at_most)
-        for candidates, _ in self._stretches(plan, None, at_most):
+        for candidates, left_below in self._stretches(plan, None, at_most):
             found += self._briefly(plan, [candidates, *self._not_exact()], at_most - len(found))
             if len(found) >= at_most:
                 break
+            if left_below is not None and deadline is not None and monotonic() > deadline:
+                raise TimeoutError(f"not all were looked at within {budget:g} s")
         return found
 
     def _briefly(self, plan: _Plan, candidates: Sequence[Condition], limit: int) -> list[Chosen]:
@@ -335,13 +346,12 @@ class Finder:
             if not part.excluded:
                 self._floor = max(self._floor, self._first_since(since - CLOCK_SLACK))
             return _Rule(_process.c.created_at >= since)
-        number, stopped = _process.c.number, select(_process.c.number).where(_process.c.stopped_at >= since)
+        ended = _Key(_unindexed_number(), _process.c.stopped_at >= since)
         if part.kind == "ended":
-            return _Rule(_process.c.stopped_at >= since, subset=stopped)
-        # What started since then has ended since then, or is not over.
-        living = select(number).where(_process.c.state.in_(NOT_OVER))
-        subset = _union([stopped.limit(FEW), living.limit(FEW)])
-        return _Rule(_process.c.started_at >= since, subset=subset)
+            return _Rule(_process.c.stopped_at >= since, subset=[ended])
+        # What started since then has ended since then, or lives.
+        living = _Key(_process.c.number, _process.c.state.in_(LIVING))
+        return _Rule(_process.c.started_at >= since, subset=[ended, living])
 
     def _first_since(self, since: datetime) -> int:
         """A number below which everything was recorded before ``since``."""
@@ -407,12 +417,8 @@ def _branches(rule: _Rule | None, low: int, below: int | None) -> list[Select[An
     number = _process.c.number
     if rule is None:
         return [select(number).where(_between(number, low, below))]
-    if rule.keys is not None:
-        keys = rule.keys or [_Key(number, false())]
-        return [select(key.number).where(key.condition, _between(key.number, low, below)) for key in keys]
-    assert rule.subset is not None
-    numbers = rule.subset.subquery()
-    return [select(numbers.c[0]).where(_between(numbers.c[0], low, below))]
+    keys = (rule.subset if rule.keys is None else rule.keys) or [_Key(number, false())]
+    return [select(key.number).where(key.condition, _between(key.number, low, below)) for key in keys]
 
 
 def _union(queries: Sequence[Select[Any]]) -> Select[Any]:
@@ -440,8 +446,14 @@ def _between(number: ColumnElement[int], low: int, below: int | None) -> Conditi
 
 
 def plain(name: str) -> ColumnElement[str]:
-    """A column of the process for a comparison that shall not choose an index: the candidates are chosen already."""
+    """The text of a column for a comparison that shall not choose an index: the candidates are chosen already."""
     return cast(_process.c[name], _process.c.name.type)
+
+
+def _unindexed_number() -> ColumnElement[int]:
+    """The number beside a range that chooses the index: it would be compared instead, since most of all rows have it
+    in their order."""
+    return cast(_process.c.number, _process.c.number.type)
 
 
 def _equal(name: str, values: Sequence[str]) -> _Rule:
@@ -539,7 +551,7 @@ def _is(part: Part) -> _Rule:
     if part.value == "daemon":
         return _Rule(_process.c.daemon)
     is_relaunch = _process.c.origin_id.is_not(None)
-    return _Rule(is_relaunch, subset=select(_process.c.number).where(is_relaunch))
+    return _Rule(is_relaunch, subset=[_Key(_unindexed_number(), is_relaunch)])
 
 
 def _word(part: Part) -> _Rule:

@@ -7,7 +7,7 @@ connection, for the writer to run: ``await store.writer.run(lambda connection: s
 import json
 import sqlite3
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ from app.db.engine import make_engine, parse_url, sqlite_file, upgrade
 from app.db.faults import fault_of
 from app.db.search import NOT_OVER, Finder
 from app.db.search import Filter as Filter
+from app.db.statistics import Counted as Counted
 from app.db.statistics import Run as Run
 from app.db.writer import Writer
 from app.errors import BadConfig, DatabaseDamaged, Invalid, RecordUnavailable, StartupError
@@ -75,6 +76,8 @@ _CHANGING = tuple(name for name in PROCESS_FIELDS if name not in FIXED | MEASURE
 
 SEARCH_SECONDS = 0.25
 """How long a search may take by default."""
+IDS_AT_ONCE = 500
+"""Ids that one query looks up."""
 
 
 class Stale(Exception):
@@ -427,17 +430,35 @@ class Store:
         are left out that ended first."""
         return statistics.spans(self.rows, begin, end, target, limit)
 
+    def counted(
+        self, begin: datetime, end: datetime, target: str | None, limit: int, budget: float = SEARCH_SECONDS
+    ) -> Counted:
+        """All that ran from ``begin`` to ``end``, counted by target, outcome and time, within about ``budget`` seconds;
+        at most ``limit`` of what is not over."""
+        return statistics.counted(self.rows, begin, end, target, limit, budget)
+
     def recent_of_targets(self, targets: Iterable[str], each: int = 20) -> dict[str, list[Run]]:
         """The newest ``each`` processes of each of ``targets``, the newest first."""
         return statistics.recent(self.rows, targets, each)
 
-    def durations(self, target: str, limit: int = 50) -> list[Run]:
-        """The newest of a target that ran and are over, the newest first; its newest ``4 * limit`` are looked at."""
-        return statistics.durations(self.rows, target, limit)
+    def brief(self, wanted: Filter, at_most: int, budget: float | None = None) -> list[Chosen]:
+        """The first ``at_most`` that are wanted, newest first: half a second for 100,000, unless every one has to be
+        looked at. Raises TimeoutError when that takes more than about ``budget`` seconds (None: however long)."""
+        return Finder(self.rows, wanted).brief(at_most, budget)
 
-    def brief(self, wanted: Filter, at_most: int) -> list[Chosen]:
-        """The first ``at_most`` that are wanted, newest first, however long it takes: half a second for 100,000."""
-        return Finder(self.rows, wanted).brief(at_most)
+    def chosen(self, ids: Sequence[str]) -> list[Chosen]:
+        """Those of these processes that there are, in the same order; as much of each as `brief` tells."""
+        found = {row[0]: Chosen(*row) for row in self._of_ids((_process.c.id, _process.c.name, _process.c.state), ids)}
+        return [found[id_] for id_ in ids if id_ in found]
+
+    def several(self, ids: Sequence[str]) -> list[Process]:
+        """The same, all of each."""
+        found = {process.id: process for process in (Process(*row) for row in self._of_ids(_PROCESS_COLUMNS, ids))}
+        return [found[id_] for id_ in ids if id_ in found]
+
+    def _of_ids(self, columns: Sequence[Column[Any]], ids: Sequence[str]) -> Iterator[Sequence[Any]]:
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            yield from self.rows(select(*columns).where(_process.c.id.in_(ids[start : start + IDS_AT_ONCE])))
 
     def transitions(self, process_id: str) -> list[Transition]:
         """The history of a process, oldest first."""

@@ -119,10 +119,10 @@ _COMMANDS = (
     _command("Processes", "/processes", "list", "home all list jobs", "g p"),
     _command("Active processes", "/processes?view=active", "play", "running alive now queued"),
     _command(
-        "Failed in the last 24 hours",
+        "Failed in 24 h",
         "/processes?" + urlencode({"view": "failed", "search": "ended:24h"}),
         "failed",
-        "failures errors crashed today problems",
+        "failures errors crashed today problems last hours",
     ),
     _command("Failed processes", "/processes?view=failed", "failed", "failures errors crashed problems"),
     _command("Targets", "/targets", "target", "functions catalogue reload", "g t"),

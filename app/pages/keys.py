@@ -43,8 +43,11 @@ GROUPS: tuple[tuple[str, tuple[Shortcut, ...]], ...] = (
         "In a log",
         (
             Shortcut(("f",), "Follow the end, or stop following", "tell:f"),
+            Shortcut(("Ctrl+F",), "Find in the whole log; pressed again, the search of the browser"),
             Shortcut(("n",), "Next hit of the search", "tell:n"),
             Shortcut(("N",), "Hit before", "tell:N"),
+            Shortcut(("Enter",), "With the log in focus: pick the first line in sight; arrows move on, Esc lets go"),
+            Shortcut(("Shift+↓",), "Pick the next line, too; Shift+↑ the one before"),
         ),
     ),
 )

@@ -1,5 +1,6 @@
 """Pages: the launch form, typed from the target's signature, with what was launched before and what was saved."""
 
+import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -61,12 +62,21 @@ async def show_form(request: Request, parts: PartsDep) -> Response:
     without a target, a choice of targets."""
     query = request.query_params
     supervisor = parts.supervisor
-    origin = await supervisor.get(query["from"]) if query.get("from") else None
-    preset = await _preset(parts.saved, query["preset"]) if query.get("preset") else None
+    try:
+        origin = await supervisor.get(query["from"]) if query.get("from") else None
+        preset = await _preset(parts.saved, query["preset"]) if query.get("preset") else None
+    except NotFound as error:
+        return _missing_source(request, supervisor, error.detail, query.get("target", ""))
     name = query.get("target") or (preset.target if preset else origin.target if origin else "")
     if not name:
         return _choose(request, supervisor, query.get("q", ""))
     entry = _entry(supervisor, name)
+    # Not here, where all others would wait: it may be long.
+    form = await run_in_threadpool(_prefilled, entry, origin, preset, query)
+    return await _form_page(request, parts, entry, form)
+
+
+def _prefilled(entry: JSON, origin: Process | None, preset: Preset | None, query: Mapping[str, str]) -> _Form:
     parameters: JSON = entry["parameters"]
     typed: dict[str, str] = dict(forms.FRESH)
     notes: list[str] = []
@@ -79,10 +89,17 @@ async def show_form(request: Request, parts: PartsDep) -> Response:
         typed = {**typed, **preset.typed}
         notes += _lost(f"The preset {preset.name} has", lost)
     linked, lost = forms.prefilled(parameters, query)
-    notes += _lost("The link has", lost)
+    if lost:
+        notes.append(f"The link has {', '.join(dict.fromkeys(lost))}, which the target does not take.")
     typed |= linked | {option: query[option] for option in forms.OPTIONS if option in query}
-    errors = _errors_of_link(entry, typed, linked)
-    return await _form_page(request, parts, entry, _Form(typed, errors, notes, preset=preset))
+    return _Form(typed, _errors_of_link(entry, typed, linked), notes, preset=preset)
+
+
+def _missing_source(request: Request, supervisor: Supervisor, sentence: str, target: str) -> Response:
+    """What the form was to be filled from is gone; the empty form is still to be had."""
+    entry = supervisor.catalogue.get(target)
+    known = target if entry is not None and not entry.get("error") else ""
+    return page(request, "launch/missing.html", status=404, sentence=sentence, target=known)
 
 
 def _lost(who: str, names: Sequence[str]) -> list[str]:
@@ -144,9 +161,9 @@ async def launch(request: Request, parts: PartsDep, actor: ActorDep) -> Response
         return await _save_preset(request, parts, entry, typed, actor)
     if action.startswith("delete-preset-"):
         return await _delete_preset(request, parts, entry, typed, actor)
-    if (change := forms.changed(entry["parameters"], typed, action)) is not None:
+    if (change := await run_in_threadpool(forms.changed, entry["parameters"], typed, action)) is not None:
         return await _form_page(request, parts, entry, _Form(*change, is_edited=True))
-    wanted, errors = forms.launch_of(entry["name"], entry["parameters"], typed)
+    wanted, errors = await run_in_threadpool(forms.launch_of, entry["name"], entry["parameters"], typed)
     if action == "preview":
         return await _form_page(request, parts, entry, _Form(typed, errors, is_edited=True))
     if errors:
@@ -202,12 +219,17 @@ async def _delete_preset(request: Request, parts: Parts, entry: JSON, typed: dic
 
 
 async def _form_page(request: Request, parts: Parts, entry: JSON, form: _Form) -> Response:
+    return await run_in_threadpool(_made_page, request, parts, entry, form)
+
+
+def _made_page(request: Request, parts: Parts, entry: JSON, form: _Form) -> Response:
+    """Blocks: it asks the store and the disk, and writes out whatever was typed."""
     parameters, typed = entry["parameters"], form.typed
     given, _ = forms.launch_of(entry["name"], parameters, typed)
     args, kwargs = forms.veiled(parameters, given.args, given.kwargs)
-    shown = replace(given, args=args, kwargs=kwargs)
+    shown, is_cut = forms.shortened(replace(given, args=args, kwargs=kwargs))
+    query = forms.link_query(entry["name"], parameters, typed)
     address = (parts.settings.url, parts.settings.data_dir / "token")
-    recent, saved, missing = await run_in_threadpool(_beside, parts, entry, given)
     return page(
         request,
         "launch/form.html",
@@ -230,12 +252,20 @@ async def _form_page(request: Request, parts: Parts, entry: JSON, form: _Form) -
         ],
         call=_call(shown),
         has_secrets=(args, kwargs) != (given.args, given.kwargs),
-        missing=missing,
-        recent=recent,
-        presets=saved,
+        is_cut=is_cut,
+        missing=_missing(entry, given),
+        link=f"{_origin(request, parts)}/launch?{query}" if query else None,
+        recent=_recent(parts.store, parts.supervisor, entry["name"]),
+        presets=parts.saved.presets(entry["name"]),
         preset=form.preset,
         json_url=f"/api/v1/targets/{entry['name']}",
     )
+
+
+def _origin(request: Request, parts: Parts) -> str:
+    """The address under which this browser knows the service, without a path."""
+    scheme = "https" if parts.settings.cookie_secure else request.url.scheme
+    return f"{scheme}://{request.url.netloc}"
 
 
 def _has_more(typed: Typed) -> bool:
@@ -244,18 +274,12 @@ def _has_more(typed: Typed) -> bool:
     return any(typed.get(name, "") not in ("", plain.get(name, "")) for name in forms.OPTIONS if name != "start")
 
 
-def _beside(parts: Parts, entry: JSON, given: Launch) -> tuple[list[JSON], list[Preset], list[str]]:
-    """Recent inputs, presets, and the paths among the arguments that do not exist. Blocks."""
-    name = entry["name"]
-    return _recent(parts.store, parts.supervisor, name), parts.saved.presets(name), _missing(entry, given)
-
-
 def _recent(store: Store, supervisor: Supervisor, target: str) -> list[JSON]:
-    """The last processes of a target that had different arguments; the newest of each."""
+    """The last processes of a target that had different arguments; the newest of each. Blocks."""
     processes, _ = store.page(Filter(target=target), LOOKED_AT)
     found: dict[str, Process] = {}
     for process in processes:
-        found.setdefault(words.pretty([process.spec["args"], process.spec["kwargs"]]), process)
+        found.setdefault(json.dumps([process.spec["args"], process.spec["kwargs"]]), process)
     parameters = (supervisor.catalogue.get(target) or {}).get("parameters", {})
     shown = []
     for process in list(found.values())[:RECENT]:
@@ -265,13 +289,11 @@ def _recent(store: Store, supervisor: Supervisor, target: str) -> list[JSON]:
     return shown
 
 
-def _missing(entry: JSON, given: Launch) -> list[str]:
-    """Absolute paths among the arguments that do not exist on this machine. Blocks."""
-    names = [
-        name for name, schema in entry["parameters"].get("properties", {}).items() if schema.get("format") == "path"
-    ]
-    paths = [given.kwargs[name] for name in names if isinstance(given.kwargs.get(name), str)]
-    return [path for path in paths if path.startswith("/") and not os.path.lexists(path)]
+def _missing(entry: JSON, given: Launch) -> dict[str, str]:
+    """Absolute paths among the arguments that do not exist on this machine, by the names of their fields. Blocks."""
+    names = [one.name for one in forms.fields(entry["parameters"]) if one.format == "path"]
+    paths = {name: given.kwargs[name] for name in names if isinstance(given.kwargs.get(name), str)}
+    return {name: path for name, path in paths.items() if path.startswith("/") and not os.path.lexists(path)}
 
 
 def _call(launch: Launch) -> str:

@@ -20,7 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from app import units
 from app.answers import HTMLAnswer
 from app.health.troubles import Trouble
-from app.pages import keys, refusals, words
+from app.pages import docstrings, keys, refusals, words
 from app.pages.files import static as static
 from app.pages.files import static_version as static_version
 from app.resources import resource_dir
@@ -74,6 +74,8 @@ def environment() -> Environment:
         "brief": words.brief,
         "bytes": units.size,
         "call": words.call,
+        "docstring": docstrings.html,
+        "docstring_line": docstrings.first_sentence,
         "duration": words.duration,
         "pretty": words.pretty,
         "seconds": words.seconds,

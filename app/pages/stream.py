@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from app import streams
 from app.deps import AuthDep, IdentityDep, MetricsDep, SupervisorDep
 from app.errors import AppError, Invalid, NotFound, problem
-from app.pages.listing import TABS
+from app.listing import TABS
 from app.pages.log import log_events
 from app.pages.render import static_version
 from app.supervisor.changes import Changed, Changes
@@ -63,21 +63,23 @@ class Topics:
         """What to tell this page of; None when nothing of it concerns the page. ``besides`` are names of other things
         that changed.
 
-        `more` says that not all that changed is named.
+        `more` says that not all that changed is named, `more_measured` the same of what was measured: for figures alone
+        a page asks less often, and only if any of its processes lives.
         """
         ids = self._of_ours(changed.moved)
         # Activity tells of changes, not of figures.
         measured = self._of_ours(changed.measured) if "list" in self.plain or self.processes else []
         touched = self.plain if changed.touched is None else {*changed.touched, *besides}
         topics = sorted((self.plain | EVERYWHERE) & touched)
-        has_more = any(found is None or len(found) > MAX_IDS for found in (ids, measured))
-        if not (ids or measured or topics or has_more):
+        has_more, has_more_measured = (found is None or len(found) > MAX_IDS for found in (ids, measured))
+        if not (ids or measured or topics or has_more or has_more_measured):
             return None
         return {
             "ids": (ids or [])[:MAX_IDS],
             "measured": (measured or [])[:MAX_IDS],
             "topics": topics,
             "more": has_more,
+            "more_measured": has_more_measured,
         }
 
     def _of_ours(self, found: list[str] | None) -> list[str] | None:
@@ -189,6 +191,7 @@ def _now(changes: Changes) -> dict[str, Any]:
     return {
         "version": static_version(),
         "now": datetime.now(UTC).isoformat(),
+        "changed_at": changes.changed_at.isoformat(),
         "run": changes.run,
         "failed": sum(changes.ended[outcome] for outcome in _FAILURES),
     }

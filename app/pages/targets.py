@@ -65,11 +65,6 @@ def grouped(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
     return [(module or "Commands", list(found)) for (_, module), found in groupby(sorted(entries, key=group), group)]
 
 
-def first_line(doc: str) -> str:
-    """What a docstring says first."""
-    return doc.strip().split("\n", 1)[0]
-
-
 # --- all of them -------------------------------------------------------------------------------------------------
 
 
@@ -88,7 +83,6 @@ async def list_targets(request: Request, supervisor: SupervisorDep, store: Store
         groups=grouped(shown),
         runs=runs,
         summaries={name: summary(ran) for name, ran in runs.items()},
-        first_line=first_line,
         total=len(targets),
         found=len(found),
         q=q,

@@ -9,20 +9,22 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from app import timeline
-from app.activity_view import took
-from app.db.store import Store
+from app import timeline, units
+from app.db.store import Run, Store
 from app.deps import StoreDep, SupervisorDep
 from app.errors import Invalid
 from app.pages import words
 from app.pages.render import page, process_url
 from app.pages.targets import launchable
 from app.timeline import Bar, Range, Row, Span
+from procdeck.states import Outcome
 
 router = APIRouter(include_in_schema=False)
 
-MOST = 5000
-"""Processes that are read for a page; of a range with more the newest are shown."""
+MOST = 3000
+"""Processes that are read for a page one by one; of a range with more they are counted."""
+BUDGET = 2.0
+"""Seconds after which counting ends; what it did not come to is marked."""
 BY_PROCESS_UP_TO = 50
 """Processes of all targets up to which each may have a row of its own."""
 MAX_OF_TARGET = 200
@@ -89,13 +91,34 @@ class DrawnBar:
     text: str
     begin: datetime
     end: datetime
+    year: int
 
     @property
     def told(self) -> str:
         """The whole text."""
-        same_day = self.begin.date() == self.end.date()
-        until = f"{self.end:%H:%M:%S}" if same_day else f"{self.end.day} {self.end:%b %H:%M:%S}"
-        return self.text.replace(WHEN, f"{self.begin.day} {self.begin:%b %H:%M:%S} to {until} UTC")
+        until = ""
+        if self.end != self.begin:
+            same_day = self.begin.date() == self.end.date()
+            until = f" to {self.end:%H:%M:%S}" if same_day else f" to {_told(self.end, self.year)}"
+        return self.text.replace(WHEN, f"{_told(self.begin, self.year)}{until} UTC")
+
+
+def _told(at: datetime, year: int) -> str:
+    return f"{timeline.day(at, year)} {at:%H:%M:%S}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What ran in a range; ``is_counted``: many at a time, and what ended before ``since`` is not among it."""
+
+    spans: list[Span]
+    is_counted: bool = False
+    since: datetime | None = None
+
+    @property
+    def count(self) -> int:
+        """How many processes."""
+        return sum(span.count for span in self.spans)
 
 
 @router.get("/timeline")
@@ -111,12 +134,11 @@ async def show_timeline(request: Request, supervisor: SupervisorDep, store: Stor
     except Invalid as refusal:
         error = refusal.detail
         within = timeline.range_of("", "", "", now)
-    found = [] if error else await run_in_threadpool(_read, store, within, asked.target or None)
-    spans = found[:MOST]
-    may_by_process = bool(asked.target) or len(spans) <= BY_PROCESS_UP_TO
+    ran = Ran([]) if error else await run_in_threadpool(_read, store, within, asked.target or None)
+    may_by_process = not ran.is_counted and (bool(asked.target) or ran.count <= BY_PROCESS_UP_TO)
     by_process = asked.by == "process" and may_by_process
     most = MAX_OF_TARGET if by_process else timeline.MAX_ROWS
-    chart = timeline.chart(spans, within, now, by_process=by_process, most=most)
+    chart = timeline.chart(ran.spans, within, now, by_process=by_process, most=most, is_counted=ran.is_counted)
     return page(
         request,
         "timeline/page.html",
@@ -125,7 +147,8 @@ async def show_timeline(request: Request, supervisor: SupervisorDep, store: Stor
         error=error,
         within=within,
         is_now=bool(within.name),
-        refresh_after=_REFRESH_AFTER.get(within.name),
+        is_ahead=within.begin >= now,
+        refresh_after=_refresh_after(within),
         chart=chart,
         rows=[
             (row, _row_url(row, asked, by_process), [_drawn(bar, asked, now) for bar in row.bars]) for row in chart.rows
@@ -133,35 +156,49 @@ async def show_timeline(request: Request, supervisor: SupervisorDep, store: Stor
         by_process=by_process,
         may_by_process=may_by_process,
         was_refused=asked.by == "process" and not may_by_process,
-        count=len(spans),
-        is_cut=len(found) > MOST,
-        most=MOST,
+        shown_one_by_one=MOST if asked.target else BY_PROCESS_UP_TO,
+        count=ran.count,
+        is_counted=ran.is_counted,
+        since=ran.since,
+        since_place=max(within.place(ran.since), 0.0) if ran.since else None,
         links=_links(asked, within, now),
         ranges=_RANGE_WORDS,
-        statuses=_statuses(spans),
+        statuses=timeline.statuses_of(ran.spans),
         targets=launchable(supervisor),
-        length=took(within.length.total_seconds()),
+        length=units.span(round(within.asked.total_seconds())),
         json_url=None,
     )
 
 
-_REFRESH_AFTER = {"1h": 5, "6h": 20, "24h": 60, "7d": 300}
-"""Seconds after which a range that ends now is drawn anew though nothing happened: the time goes on. The shorter ones
-are drawn anew with what happens as well."""
+def _refresh_after(within: Range) -> int | None:
+    """Seconds after which a range that ends now is drawn anew though nothing happened: the time goes on. The shorter
+    ones are drawn anew with what happens as well."""
+    return min(max(round(within.asked.total_seconds() / 1000), 5), 300) if within.name else None
+
+
 _RANGE_WORDS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 
 
-def _read(store: Store, within: Range, target: str | None) -> list[Span]:
-    """What ran in the range, at most one more than is shown. Blocks."""
-    return [
-        Span(run.id, run.name, run.target, run.started_at, run.stopped_at, str(run.outcome or run.state))
-        for run in store.spans(within.begin, within.end, target, MOST + 1)
-        if run.started_at is not None
+def _read(store: Store, within: Range, target: str | None) -> Ran:
+    """What ran in the range: one by one, or counted if there is too much of it. Blocks."""
+    runs = store.spans(within.begin, within.end, target, MOST + 1)
+    if len(runs) <= MOST:
+        return Ran(_spans(runs))
+    found = store.counted(within.begin, within.end, target, MOST, BUDGET)
+    counted = [
+        Span(heap.id, heap.name, heap.target, heap.first, heap.end, heap.status, heap.count, heap.last)
+        for heap in found.heaps
     ]
+    return Ran(_spans(found.runs) + counted, is_counted=True, since=found.since)
 
 
-def _statuses(spans: Iterable[Span]) -> list[tuple[str, int]]:
-    return Bar(0, 0, list(spans)).statuses
+def _spans(runs: Iterable[Run]) -> list[Span]:
+    """Runs as spans; what never ran is where it ended."""
+    return [
+        Span(run.id, run.name, run.target, began, run.stopped_at, str(run.outcome or run.state))
+        for run in runs
+        if (began := run.started_at or run.stopped_at) is not None
+    ]
 
 
 def _row_url(row: Row, asked: Asked, by_process: bool) -> str:
@@ -172,43 +209,50 @@ def _row_url(row: Row, asked: Asked, by_process: bool) -> str:
 
 def _drawn(bar: Bar, asked: Asked, now: datetime) -> DrawnBar:
     begin, end = bar.begin, bar.end(now)
-    length = took((end - begin).total_seconds())
+    length = units.duration((end - begin).total_seconds())
     if bar.count == 1:
         span = bar.spans[0]
-        text = f"{span.name}: {words.status_word(span.status)}, {WHEN}, {length}{' so far' if bar.is_open else ''}"
-        return DrawnBar(bar, process_url(span.id), text, begin, end)
-    told = ", ".join(f"{count} {words.status_word(status).lower()}" for status, count in bar.statuses)
-    text = f"{bar.count} processes of {bar.spans[0].target}: {told}; {WHEN}, {length}"
+        if span.status == Outcome.NOT_STARTED:
+            text = f"{span.name}: {words.status_word(span.status)}, it never ran, {WHEN}"
+        else:
+            text = f"{span.name}: {words.status_word(span.status)}, {WHEN}, {length}{' so far' if bar.is_open else ''}"
+        return DrawnBar(bar, process_url(span.id), text, begin, end, now.year)
+    told = ", ".join(f"{count:,} {words.status_word(status).lower()}" for status, count in bar.statuses)
+    text = f"{bar.count:,} processes of {bar.spans[0].target}: {told}; {WHEN}, {length}"
     # A little more than they took, so that none of them is cut off.
     room = max((end - begin) * 0.02, timedelta(seconds=1))
     during = Range(begin - room, end + room)
     if during.length < timeline.SHORTEST:
         during = during.zoomed(timeline.SHORTEST / during.length)
     url = asked.during(during, target=bar.spans[0].target, by="process")
-    return DrawnBar(bar, url, text, begin, end)
+    return DrawnBar(bar, url, text, begin, end, now.year)
 
 
 def _links(asked: Asked, within: Range, now: datetime) -> list[Link]:
-    """Earlier, later and zooming. What would show nothing but the future is off."""
+    """Earlier, later and zooming. None of them leads to more of the future than the present moment."""
     later = within.moved(0.5)
     is_later = not within.name and within.end < now
     later_url = _until_now(asked, within, now) if later.end >= now else asked.during(later)
-    closer, wider = within.zoomed(0.5), within.zoomed(2)
-    if within.name:
-        # What ends now is looked at closer towards its end, not towards its middle.
-        length = timeline.RANGES[within.name]
-        closer, wider = Range(now - length / 2, now), Range(now - length * 2, now)
     return [
         Link("Earlier", "left", asked.during(within.moved(-0.5))),
         Link("Later", "right", later_url if is_later else ""),
-        Link("Zoom in", "", asked.during(closer) if closer.length >= timeline.SHORTEST < within.length else ""),
-        Link("Zoom out", "", asked.during(wider) if within.length < timeline.LONGEST else ""),
+        Link("Zoom in", "", _zoomed(asked, within, now, 0.5) if within.asked >= 2 * timeline.SHORTEST else ""),
+        Link("Zoom out", "", _zoomed(asked, within, now, 2) if within.asked < timeline.LONGEST else ""),
     ]
 
 
+def _zoomed(asked: Asked, within: Range, now: datetime, factor: float) -> str:
+    """Around the middle; what ends about now goes on to do so, and so does what would go beyond it."""
+    ends_now = within.name or abs(within.end - now) <= timeline.AHEAD * within.length
+    other = within.zoomed(factor)
+    if ends_now or other.end > now:
+        return asked.named(Range.until(now, within.asked * factor).name)
+    return asked.during(other)
+
+
 def _until_now(asked: Asked, within: Range, now: datetime) -> str:
-    """The range of this length that ends now: by its name if it has one, so that it goes on with the time."""
+    """The range of this length that ends now, and goes on with the time; the usual one if it is about that."""
     for name, length in timeline.RANGES.items():
         if -0.01 < within.length / length - 1 < timeline.AHEAD + 0.01:
             return asked.named(name)
-    return asked.during(Range(now - within.length, now))
+    return asked.named(Range.until(now, within.length).name)

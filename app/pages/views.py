@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.db.saved import MAX_NAME, View
+from app.db.saved import MAX_NAME, NameTaken, View
 from app.deps import ActorDep, SavedDep, SupervisorDep
 from app.errors import Invalid
-from app.pages.listing import Listing
+from app.listing import Listing
 from app.pages.render import page, redirect
 from app.security.auth import safe_next
 from app.supervisor import views
@@ -17,10 +17,10 @@ from app.supervisor import views
 router = APIRouter(include_in_schema=False)
 
 BUILT_IN = (
-    ("Failed today", "view=failed&search=ended%3A24h"),
+    ("Failed in 24 h", "view=failed&search=ended%3A24h"),
     ("Running", "state=running"),
     ("Slow (running longest)", "view=active&sort=took"),
-    ("Launched today", "started=24h"),
+    ("Launched in 24 h", "started=24h"),
 )
 """The name and the query string of each."""
 
@@ -75,17 +75,35 @@ def _normal(query: str) -> str:
         return query  # of another release; its link will say what is wrong
 
 
+def _said(query: str) -> str:
+    """A query string in words, or itself when it is of another release."""
+    try:
+        return Listing.of_string(query).said()
+    except Invalid:
+        return query
+
+
 @router.post("/views")
 async def save_view(request: Request, saved: SavedDep, supervisor: SupervisorDep, actor: ActorDep) -> Response:
-    """Save the conditions of a list under a name, in place of what has the name already."""
+    """Save the conditions of a list under a name. What has the name already is everybody's: whether to replace it is
+    asked, unless the form named it."""
     form = await request.form()
     name, query = str(form.get("name", "")), str(form.get("query", ""))
     try:
-        kept = Listing.of_string(query).query()
-        view = await views.save(saved, supervisor.activity, name, kept, actor)
-    except Invalid as error:
+        view = await views.save(
+            saved, supervisor.activity, name, query, actor, replace=str(form.get("replace", "")) or False
+        )
+    except (Invalid, NameTaken) as error:
         return page(
-            request, "processes/save_view.html", status=422, name=name, query=query, error=error.detail, most=MAX_NAME
+            request,
+            "processes/save_view.html",
+            status=error.status,
+            name=name,
+            query=query,
+            error=error.detail,
+            most=MAX_NAME,
+            taken=error.view if isinstance(error, NameTaken) else None,
+            said=_said,
         )
     url = f"/processes?{view.query}&saved={view.id}" if view.query else f"/processes?saved={view.id}"
     return redirect(request, url, f"The view {view.name} was saved.")

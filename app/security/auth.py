@@ -384,12 +384,6 @@ class Auth:
         if identity.session is not None:
             await self._end(identity.session)
 
-    async def log_out_everywhere(self) -> None:
-        """End all sessions and take back all login links."""
-        self._codes.clear()
-        later = self._now() + timedelta(microseconds=1)
-        await self._purge(later, later)
-
     async def _end(self, key: str) -> None:
         self._sessions.pop(key, None)
         await self._store.delete(key)

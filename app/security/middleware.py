@@ -249,8 +249,7 @@ class Door:
         request = Request(scope)
         path = scope["path"]
         is_page = not is_api(path) or wants_html(path, request.headers.get("accept", ""))
-        # What htmx asks for is a part of a page: a login page in its place would be swapped in.
-        if is_page and scope["method"] in ("GET", "HEAD") and "hx-request" not in request.headers:
+        if is_page and scope["method"] in ("GET", "HEAD"):
             return RedirectResponse(login_location(_target(scope)), 303)
         raise Unauthorized("Sign in, or send the header Authorization: Bearer TOKEN.")
 

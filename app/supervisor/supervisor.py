@@ -39,6 +39,7 @@ from app.supervisor.changes import Changes
 from app.supervisor.connection import KeeperConnection
 from app.supervisor.engine import LauncherSilent, LocalEngine, NotStarted
 from app.supervisor.evidence import Evidence
+from app.supervisor.keyed import Keyed
 from app.supervisor.launchers import LauncherConfig
 from app.supervisor.launches import Launch, Request, again, digest_of, spec_of
 from app.supervisor.ledger import Ledger, Live
@@ -91,7 +92,7 @@ class Supervisor:
         self._background = Background()
         self._ledger = Ledger(store, self._background, self._on_over)
         self.activity = Activity(store)
-        self.retention = Retention(store, self.engine.folders, self._delete_for_retention, troubles)
+        self.retention = Retention(store, self.engine.folders, self._delete_unnoted, troubles)
         self._log_budget = LogBudget(settings.log_budget_total, self.engine.folders, store, self._ledger.lives, metrics)
         self.catalogue_changed = Pulse()
         self.operations = Operations(self, self._background)
@@ -108,7 +109,7 @@ class Supervisor:
         """Who waits for the launcher of an environment, and since when (of the loop's clock), the longest first."""
         self._arriving: set[Live] = set()
         """Who will wait as soon as it is recorded, and has a place in the queue already."""
-        self._keys: dict[str, asyncio.Lock] = {}
+        self._keys = Keyed()
         self._burying: set[str] = set()
         self._sweeping: dict[str, Process] = {}
         """Those that are over, and whose keepers end what they left behind."""
@@ -189,6 +190,7 @@ class Supervisor:
         """Do what ``on_exit`` says about the processes that are alive, then let go of keepers and launchers; ``hurry``
         cuts the waiting short."""
         self.stopping = True
+        await self.operations.close()
         deadline = self.settings.shutdown_timeout
         if self.settings.on_exit is OnExit.TERMINATE:
             deadline += self.settings.grace
@@ -232,32 +234,30 @@ class Supervisor:
 
     # --- launching ----------------------------------------------------------------------------------------------------
 
-    async def create(self, launch: Launch, actor: str, key: str | None = None) -> tuple[Process, bool]:
+    async def create(
+        self, launch: Launch, actor: str, key: str | None = None, *, wait_in_queue: bool = True
+    ) -> tuple[Process, bool]:
         """Create a process, and start it unless told otherwise; (the process, False when the idempotency key gave one
         made before).
 
-        Returns when the process runs, or after some seconds when it waits for its launcher. Raises Invalid (422) naming
-        the fields, NotFound for an unknown target, Conflict for a broken one, Unavailable while the service ends.
+        Returns when the process runs, or after some seconds when it waits for its launcher or, unless
+        ``wait_in_queue`` is False, for room. Raises Invalid (422) naming the fields, NotFound for an unknown target,
+        Conflict for a broken one, Unavailable while the service ends.
         """
         if key is None:
-            return await self._create(launch, Request(actor)), True
+            return await self._create(launch, Request(actor), wait_in_queue), True
         request = Request(actor, key, digest_of(launch))
-        lock = self._keys.setdefault(key, asyncio.Lock())
-        try:
-            async with lock:
-                before = await asyncio.to_thread(self.store.get_by_idempotency_key, key)
-                if before is None:
-                    return await self._create(launch, request), True
-        finally:
-            if not lock.locked():
-                self._keys.pop(key, None)
+        async with self._keys.alone(key):
+            before = await asyncio.to_thread(self.store.get_by_idempotency_key, key)
+            if before is None:
+                return await self._create(launch, request, wait_in_queue), True
         if before.request_hash != request.digest:
             message = f"was used for process {before.id} with another request"
             wrong = FieldError(field="Idempotency-Key", message=message)
             raise Invalid("This Idempotency-Key belongs to another request.", errors=[wrong])
         return self._present(before), False
 
-    async def _create(self, launch: Launch, request: Request) -> Process:
+    async def _create(self, launch: Launch, request: Request, wait_in_queue: bool) -> Process:
         if self.stopping:
             raise Unavailable("The service is ending; it takes no launches.")
         entry = self._launchable(launch)
@@ -269,7 +269,8 @@ class Supervisor:
         await asyncio.shield(self._background.task(self._bring_up_in_step(live, launch.start)))
         if launch.start:
             self.metrics.launches.inc()
-            if await self._until_started(live):
+            is_waited_for = wait_in_queue or live.saved.state is not State.QUEUED
+            if is_waited_for and await self._until_started(live):
                 self.metrics.launch_seconds.observe(asyncio.get_running_loop().time() - began)
         failpoints.reach("service.launch.before_answer")
         return live.saved
@@ -479,10 +480,12 @@ class Supervisor:
             return False
         return True
 
-    async def relaunch(self, process_id: str, actor: str, key: str | None = None) -> Process:
-        """Launch a new process with the same spec, once for each idempotency key. Raises as `create`."""
+    async def relaunch(
+        self, process_id: str, actor: str, key: str | None = None, *, wait_in_queue: bool = True
+    ) -> Process:
+        """Launch a new process with the same spec, once for each idempotency key; see `create`."""
         process = await self.get(process_id)
-        return (await self.create(again(process), actor, key))[0]
+        return (await self.create(again(process), actor, key, wait_in_queue=wait_in_queue))[0]
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -542,6 +545,11 @@ class Supervisor:
     def queued_count(self) -> int:
         """How many processes wait to be started, or are about to."""
         return len(self._arriving) + sum(live.process.state is State.QUEUED for live in self._waiting)
+
+    def place_in_queue(self, process_id: str) -> int:
+        """The how-manieth it is of those that wait to be started, from 1; 0 when it does not wait."""
+        waiting = (live.process.id for live in self._waiting if live.process.state is State.QUEUED)
+        return next((place for place, found in enumerate(waiting, 1) if found == process_id), 0)
 
     async def join(self, process_id: str, timeout: float | None) -> Process:
         """Wait until the process is over or ``timeout`` seconds have passed; the process either way.
@@ -624,15 +632,11 @@ class Supervisor:
             live.requests.pop(request, None)
         return live.saved
 
-    async def delete(self, process_id: str, actor: str) -> None:
-        """Remove the record and the run folder. Raises NotFound, Conflict (409) while it is alive or waits to be."""
-        await self._delete(process_id, actor)
+    async def delete(self, process_id: str, actor: str | None) -> None:
+        """Remove the record and the run folder. Raises NotFound, Conflict (409) while it is alive or waits to be.
 
-    async def _delete_for_retention(self, process_id: str) -> None:
-        """Without a note of its own: one tells of the whole pruning."""
-        await self._delete(process_id, None)
-
-    async def _delete(self, process_id: str, actor: str | None) -> None:
+        Without an actor there is no note of it: who deletes many tells of all in one.
+        """
         process = await self.get(process_id)
         live = self._ledger.lives.get(process_id)
         if process.state in ACTIVE or (live is not None and not live.saved.is_over):
@@ -643,6 +647,9 @@ class Supervisor:
         self._deleting.add(process_id)  # before anything else can run and start it
         # Shielded: a client that hangs up must not leave half a process.
         await asyncio.shield(self._background.task(self._delete_and_note(process, actor)))
+
+    async def _delete_unnoted(self, process_id: str) -> None:
+        await self.delete(process_id, None)
 
     async def _delete_and_note(self, process: Process, actor: str | None) -> None:
         process_id = process.id

@@ -230,7 +230,7 @@ def test_join_ends_with_the_code_or_with_that_of_timeout(hostile: Service) -> No
     assert done.json["is_alive"]
     assert "is still running after 0.2 s" in done.errors
     assert procdeck(hostile, "kill", process["name"], "--json").json[0]["id"] == process["id"]
-    assert "Asked to end: SIGKILL by operator" in procdeck(hostile, "join", process["name"], code=137).errors
+    assert "Killed (SIGKILL) by operator at " in procdeck(hostile, "join", process["name"], code=137).errors
 
 
 # --- looking and naming ------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -82,6 +83,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service.start()
     finally:
         service.close()
+
+
+@pytest.fixture
+def slow(served: Service) -> Iterator[dict[str, Any]]:
+    """A process that runs for as long as the test."""
+    process = served.launch("basics:slow_worker", kwargs={"seconds": 300})
+    assert process["state"] == "running", process["exit_summary"]
+    yield process
+    if served.get(process)["is_alive"]:
+        served.post(process, "kill")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ Every error that a page writes to its console fails the test; violations of the 
 
 import re
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
 from tests.service import Service
 
@@ -76,3 +76,16 @@ class Tabs:
             context.close()
         unexpected = [text for text in self._complaints if not any(re.search(known, text) for known in self._expected)]
         assert not unexpected, "\n".join(unexpected)
+
+
+# --- what stands on the page of a process ------------------------------------------------------------------------
+
+
+def status(page: Page) -> Locator:
+    """The word for where it is."""
+    return page.locator(".banner .status")
+
+
+def button(page: Page, name: str) -> Locator:
+    """One of its buttons."""
+    return page.locator(".actions").get_by_role("button", name=name, exact=True)

@@ -1,13 +1,13 @@
 """What a person does with the dashboard, with script and without."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.tabs import PATIENCE, Tabs
+from tests.browser.tabs import PATIENCE, Tabs, button
 from tests.service import Service
 
 pytestmark = pytest.mark.browser
@@ -15,24 +15,6 @@ expect.set_options(timeout=PATIENCE)
 
 Open = Callable[..., Page]
 JSON = dict[str, Any]
-
-
-@pytest.fixture
-def slow(served: Service) -> Iterator[JSON]:
-    """A process that runs for as long as the test."""
-    process = served.launch("basics:slow_worker", kwargs={"seconds": 300})
-    assert process["state"] == "running", process["exit_summary"]
-    yield process
-    if served.get(process)["is_alive"]:
-        served.post(process, "kill")
-
-
-def status(page: Page) -> Locator:
-    return page.locator(".banner .status")
-
-
-def button(page: Page, name: str) -> Locator:
-    return page.locator(".actions").get_by_role("button", name=name, exact=True)
 
 
 def url_of(process: JSON) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.tabs import PATIENCE, Tabs
 from tests.service import Service
@@ -267,6 +267,32 @@ def test_leaving_asks_only_when_something_is_typed(shop_tabs: Tabs) -> None:
     assert asked == ["beforeunload"]
 
 
+def test_a_form_whose_sending_was_stopped_can_be_sent_again_after_a_moment(open_page: Open) -> None:
+    page = open_page("/targets")
+    page.clock.install()
+    page.goto("/launch?target=basics:worker")
+    page.get_by_role("spinbutton", name="num").fill("7")
+    expect(page.locator("#call")).to_have_text("basics:worker(num=7)")
+    sent: list[str] = []
+
+    def stop(route: Route) -> None:
+        if route.request.is_navigation_request():
+            sent.append(route.request.url)
+            route.abort("aborted")
+        else:
+            route.continue_()
+
+    page.route("**/launch", stop)
+    button = page.get_by_role("button", name="Launch", exact=True)
+    button.click()
+    wait_until(lambda: page.evaluate("1") and len(sent) == 1, 5, "it was not sent")
+    button.click()
+    page.clock.fast_forward(10_000)
+    button.click()
+    wait_until(lambda: page.evaluate("1") and len(sent) > 1, 5, "it could not be sent again")
+    assert len(sent) == 2, "the second click is one too many"
+
+
 # --- beside the form ---------------------------------------------------------------------------------------------
 
 
@@ -333,6 +359,16 @@ def test_the_code_beside_the_form_does_what_the_form_would(shop: Service, shop_t
 # --- refusals ----------------------------------------------------------------------------------------------------
 
 
+def test_what_is_too_long_for_the_code_is_cut_there_and_said(shop: Service, shop_tabs: Tabs) -> None:
+    page = shop_tabs.open("/launch?target=shop:order")
+    form: dict[str, str | float | bool] = {"target": "shop:order", "do": "preview", "arg-items.0": "x" * 50_000}
+    shown = page.request.post("/launch", form=form, headers={"Origin": shop.url}).text()
+    assert "too long to be shown whole" in shown
+    assert shown.count("x" * 50_000) == 1, "in its input, and nowhere else"
+    short = page.request.post("/launch", form=form | {"arg-items.0": "x"}, headers={"Origin": shop.url}).text()
+    assert "too long to be shown whole" not in short
+
+
 def test_what_can_not_be_launched_is_told_on_a_page(served: Service, tabs: Tabs) -> None:
     tabs.expect_complaint("404|409")
     page = tabs.open("/launch?target=rough:asynchronous")
@@ -370,3 +406,21 @@ def test_targets_that_are_still_imported_are_waited_for(chromium: Browser, tmp_p
         tabs.close()
     finally:
         service.close()
+
+
+def test_a_form_has_a_link_and_says_at_a_field_that_a_path_is_missing(open_page: Open, tabs: Tabs) -> None:
+    page = open_page("/launch?target=batch:checksums&folder=/no/such/folder&nosuch=1")
+    expect(page.get_by_role("alert")).to_contain_text("The link has nosuch, which the target does not take.")
+    warning = page.locator("#field-folder .path-missing")
+    expect(warning).to_contain_text("/no/such/folder does not exist")
+    page.locator("#arg-folder").fill("/tmp")
+    expect(warning).to_have_count(0)
+    link = page.locator("#form-link")
+    expect(link).to_have_text(re.compile("arg-folder=%2Ftmp"))
+    other = open_page("/launch" + (link.text_content() or "").partition("/launch")[2])
+    expect(other.locator("#arg-folder")).to_have_value("/tmp")
+    expect(other.get_by_role("button", name="Copy link to this form")).to_be_visible()
+    tabs.expect_complaint("status of 404")
+    other.goto("/launch?from=nosuch&target=batch:checksums")
+    expect(other.get_by_role("heading", level=1)).to_contain_text("There is no process")
+    expect(other.get_by_role("link", name="An empty form of batch:checksums")).to_be_visible()

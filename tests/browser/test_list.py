@@ -1,7 +1,7 @@
 """The list of processes: finding, acting on one and on many, views, with script and without, wide and on a phone."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,17 +15,10 @@ pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE)
 
 Open = Callable[..., Page]
+REFRESH = (
+    "import(document.querySelector('script[src$=\"/app.js\"]').src.replace('app.js', 'live.js')).then(m => m.refresh())"
+)
 JSON = dict[str, Any]
-
-
-@pytest.fixture
-def slow(served: Service) -> Iterator[JSON]:
-    """A process that runs for as long as the test."""
-    process = served.launch("basics:slow_worker", kwargs={"seconds": 300})
-    assert process["state"] == "running", process["exit_summary"]
-    yield process
-    if served.get(process)["is_alive"]:
-        served.post(process, "kill")
 
 
 def created(served: Service, count: int, name: str) -> list[JSON]:
@@ -152,9 +145,18 @@ def test_pages_sizes_and_orders(served: Service, slow: JSON, open_page: Open) ->
     page.get_by_role("link", name="100", exact=True).click()
     expect(page.locator("#rows tr")).to_have_count(51)
 
-    # All that is active is in memory, and can be put in order.
+    # How many match is said, under each tab as well, and what is known of few can be put in order.
+    page.goto("/processes?search=row-&size=25&tab=failed")
+    expect(page.locator("#matches")).to_have_text("51 match")
+    expect(page.locator("#tabs")).to_have_text(re.compile(r"Active\s+51\s+Failed\s+0"))
+    expect(page.locator("#unknown")).to_contain_text("tab")
+    page.get_by_role("columnheader", name="Started").get_by_role("link").click()
+    expect(page.locator("th.c-started")).to_have_attribute("aria-sort", "descending")
+    expect(page.locator("#unknown")).to_have_count(0)
+    expect(page.get_by_role("columnheader", name="CPU").get_by_role("link")).to_have_count(0)
+
+    # All that is active is in memory, and can be put in order by more.
     page.goto("/processes")
-    expect(page.get_by_role("columnheader", name="Took").get_by_role("link")).to_have_count(0)
     page.get_by_role("link", name=re.compile("^Active")).click()
     page.get_by_role("columnheader", name="Took").get_by_role("link").click()
     expect(page.locator("th.c-took")).to_have_attribute("aria-sort", "descending")
@@ -200,7 +202,7 @@ def test_many_are_stopped_with_a_reason(served: Service, tabs: Tabs) -> None:
     expect(page.locator("#rows tr")).to_have_count(3)
     expect(page.locator("#bulk-bar")).to_be_hidden()  # the selection has done its work
     page.goto("/operations")
-    expect(page.get_by_role("link", name="Stop 4 processes")).to_be_visible()
+    expect(page.get_by_role("link", name="Stop 3 processes")).to_be_visible()
 
 
 def test_a_selection_outlives_updates_and_pages(served: Service, slow: JSON, open_page: Open) -> None:
@@ -259,11 +261,51 @@ def test_all_that_match_are_counted_again(served: Service, tabs: Tabs) -> None:
     assert any("tidying" in str(note) for note in notes)
 
 
+def test_a_page_that_is_gone_is_not_taken_for_a_process(served: Service, tabs: Tabs) -> None:
+    tabs.expect_complaint("404")
+    process = served.launch("basics:worker", start=False, name="to-go")
+    begun = served.client.post("/operations", json={"action": "stop", "ids": [process["id"]]}).json()
+    said = {f"/processes/{process['id']}": "This record was deleted", f"/operations/{begun['id']}": "This page is gone"}
+    for path, words in said.items():
+        page = tabs.open(path)
+        expect(page.locator("#connection")).to_have_text("Live")
+        page.route(f"**{path}", lambda route: route.fulfill(status=404, body="gone"))
+        page.evaluate(REFRESH)
+        expect(page.locator("#connection")).to_have_text(words)
+
+
+def test_a_condition_that_is_misspelt_chooses_nothing(served: Service, tabs: Tabs) -> None:
+    tabs.expect_complaint("422")
+    kept = created(served, 1, "kept")
+    page = tabs.open("/operations/new?action=delete&all=1&serch=nothing-like-it")
+    expect(page.locator("main")).to_contain_text("Not known here: serch.")
+    page.goto("/operations/new?action=delete&all=1&search=kept&search=other")
+    expect(page.locator("main")).to_contain_text("search must be given once")
+    assert served.get(kept[0])["state"] == "created"
+
+
+def test_what_is_being_stopped_says_so_and_can_be_killed(served: Service, tabs: Tabs) -> None:
+    run = served.launch("basics:slow_worker", kwargs={"seconds": 300}, name="stubborn")
+    over = served.join(served.launch("basics:worker", name="stubborn-over"))
+    page = tabs.open(f"/operations/new?action=stop&ids={run['id']},{over['id']}")
+    page.get_by_label("Grace").fill("300")
+    page.get_by_role("button", name="Stop 1").click()
+    expect(page.get_by_role("heading", name="Stop 1 process", exact=True)).to_be_visible()
+    expect(page.locator("#living")).to_have_text("1 still stopping.")
+    other = tabs.open("/processes?search=stubborn")
+    expect(row(other, run).locator(".c-state")).to_contain_text(re.compile(r"Stopping\s+asked \d+ s ago"))
+    row(other, run).get_by_role("button", name="Kill now").click()
+    other.get_by_role("dialog").get_by_role("button", name="Kill now").click()
+    expect(row(other, run).locator(".c-state")).to_contain_text("-9")
+    expect(page.locator("#living")).to_have_count(0)
+    expect(page.locator("#operation-state")).to_contain_text("Done")
+
+
 # --- views -------------------------------------------------------------------------------------------------------
 
 
 def test_a_view_is_saved_changed_and_deleted(served: Service, tabs: Tabs) -> None:
-    tabs.expect_complaint("422")
+    tabs.expect_complaint("409|422")
     page = tabs.open("/processes?view=failed&search=exit:3")
     menu = page.locator(".views")
     menu.locator("summary").click()
@@ -280,6 +322,21 @@ def test_a_view_is_saved_changed_and_deleted(served: Service, tabs: Tabs) -> Non
     menu.get_by_role("button", name="Save the changes to Threes").click()
     expect(page.locator("#views")).not_to_contain_text("unsaved changes")
     assert served.client.get("/views").json()["items"][0]["query"] == "view=failed&search=exit%3A%3E3"
+
+    # It is everybody's: another of its name is asked about, here and by the API.
+    page.goto("/processes?state=running")
+    page.locator("#views").click()
+    page.get_by_label("Save what is shown as").fill("Threes")
+    menu.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", name="Replace the view Threes?")).to_be_visible()
+    expect(page.locator("#taken")).to_have_text("Failed, search exit:>3")
+    other_view = {"name": "Threes", "query": "state=running"}
+    assert served.client.post("/views", json=other_view).status_code == 409
+    page.get_by_role("button", name="Replace Threes").click()
+    expect(page.locator("#toasts")).to_contain_text("The view Threes was saved.")
+    assert served.client.get("/views").json()["items"][0]["query"] == "state=running"
+    threes = {"name": "Threes", "query": "view=failed&search=exit%3A%3E3", "replace": True}
+    assert served.client.post("/views", json=threes).status_code == 201
 
     # For everybody: another browser has it too, and the address is the view.
     other = tabs.open("/processes", script=False)

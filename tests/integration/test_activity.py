@@ -1,11 +1,8 @@
 """Who did what: notes and changes of state in one order, on both databases; and that what should be noted is."""
 
 import asyncio
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -25,7 +22,6 @@ from app.db.activity import (
     prunings,
     trim_notes,
 )
-from app.db.engine import upgrade
 from app.db.store import Store, insert_process
 from app.lifecycle import Event, Process
 from app.pages import gone
@@ -36,33 +32,10 @@ from app.supervisor.retention import Pruned
 from tests.service import Service
 from tests.waiting import wait_until
 
-if TYPE_CHECKING:
-    from tests.postgres import PostgreSQL
-
-pytest_plugins = ["tests.postgres"]
+pytest_plugins = ["tests.databases"]
 pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 11, 22, 6, 55, 26, tzinfo=UTC)
-BOTH = [pytest.param("sqlite", id="sqlite"), pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgres)]
-
-
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("migrated") / "procdeck.db"
-    upgrade(f"sqlite:///{file}")
-    return file
-
-
-@pytest.fixture(params=BOTH)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path)}"
-    else:
-        postgresql: PostgreSQL = request.getfixturevalue("postgresql")
-        url = postgresql.new_database()
-    opened = Store.open(url)
-    yield opened
-    opened.close()
 
 
 def an_id(number: int) -> str:
@@ -325,6 +298,7 @@ async def test_what_is_too_long_is_cut(store: Store) -> None:
     await Activity(store).note("a", "b", subject_kind="c", subject_id="", subject_name=long, reason=long)
     (entry,) = (await read(store)).items
     assert (len(entry.subject_name), len(entry.reason or "")) == (noting.MAX_NAME, noting.MAX_REASON)
+    assert entry.subject_name.endswith("x\N{HORIZONTAL ELLIPSIS}")
 
 
 # --- the service -------------------------------------------------------------------------------------------------

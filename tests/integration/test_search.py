@@ -3,20 +3,17 @@ in many; and that no scan is needed where there is an index."""
 
 import json
 import random
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from sqlalchemy import Connection, event
 
 from app.db import search, statistics
-from app.db.engine import upgrade
 from app.db.search import Filter, Finder
 from app.db.store import Measured, Store, insert_process, save_measured
 from app.lifecycle import Process
@@ -24,42 +21,11 @@ from app.search import WORD, Part, Search, parse
 from procdeck.states import ACTIVE, ALIVE, FINAL, Outcome, State
 from tests.fakes import a_process
 
-if TYPE_CHECKING:
-    from tests.postgres import PostgreSQL
-
-pytest_plugins = ["tests.postgres"]
+pytest_plugins = ["tests.databases"]
 pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
-BOTH = [pytest.param("sqlite", id="sqlite"), pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgres)]
 COUNT = 120
-
-
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("migrated") / "procdeck.db"
-    upgrade(f"sqlite:///{file}")
-    return file
-
-
-@pytest.fixture(scope="module")
-def migrated_url(postgresql: "PostgreSQL") -> str:
-    url = postgresql.new_database()
-    upgrade(url)
-    return url
-
-
-@pytest.fixture(params=BOTH)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path)}"
-    else:
-        url = request.getfixturevalue("migrated_url")
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("TRUNCATE process, transition, label, session")
-    opened = Store.open(url)
-    yield opened
-    opened.close()
 
 
 async def add(store: Store, processes: Sequence[Process]) -> None:
@@ -252,6 +218,55 @@ async def test_every_search_finds_what_it_means(store: Store, monkeypatch: pytes
         assert count == (len(wanted), True), text
 
 
+async def test_times_together_find_all_however_many_there_are(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where most of what one of them gives is ruled out by the other, or was on an earlier page."""
+    long_over = NOW - timedelta(hours=10)
+    just_over = NOW - timedelta(minutes=5)
+    times = [long_over] * 60 + [just_over] * 10
+    over = [
+        a_process(
+            State.EXITED,
+            outcome=Outcome.SUCCEEDED,
+            id=str(UUID(int=number)),
+            number=number,
+            created_at=at,
+            started_at=at,
+            stopped_at=at + timedelta(seconds=1),
+            duration=1.0,
+        )
+        for number, at in enumerate(times, 1)
+    ]
+    waiting = [
+        a_process(State.CREATED, id=str(UUID(int=number)), number=number, created_at=just_over)
+        for number in range(71, 131)
+    ]
+    await add(store, [*over, *waiting])
+    newest = list(range(70, 60, -1))
+    for few in (5000, 50, 20, 11, 3):
+        monkeypatch.setattr(search, "FEW", few)
+        assert found_by(store, "started:24h created:1h", 4, None) == newest
+        assert found_by(store, "started:1h created:24h", 4, None) == newest
+        assert found_by(store, "started:24h", 7, None) == list(range(70, 0, -1))
+        assert store.count(Filter(search=parse("started:520w created:520w"))) == (70, True)
+
+
+async def test_searches_for_times_with_hardly_room_for_candidates(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = random.Random(13)
+    processes = history()
+    await add(store, processes)
+    times = [f"{kind}:{time}" for kind in ("created", "started", "ended") for time in ("45m", "9h", "1d", "2d", "3w")]
+    others = ["is:relaunch", "is:alive", "state:exited", "target:train", "label:team", "train", "-state:created", "12"]
+    for _ in range(60):
+        monkeypatch.setattr(search, "FEW", choice.choice([1, 2, 4, 8, 16, 40]))
+        monkeypatch.setattr(search, "FIRST_STRETCH", choice.choice([7, 30, 2000]))
+        text = " ".join(
+            [*choice.sample(times, choice.choice([1, 2, 3])), *choice.sample(others, choice.choice([0, 1]))]
+        )
+        assert found_by(store, text, choice.choice([3, 20]), None) == expected(processes, parse(text)), text
+
+
 async def test_a_search_whose_time_is_over_can_be_continued(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "FEW", 5)
     monkeypatch.setattr(search, "FIRST_STRETCH", 20)
@@ -288,6 +303,14 @@ async def test_who_is_named_comes_first_and_only_once(store: Store) -> None:
     assert len(numbers) == len(set(numbers))
 
 
+async def test_of_more_who_are_named_than_a_page_takes_none_is_lost(store: Store) -> None:
+    both = [a_process(id=str(UUID(int=number)), number=number, name=name) for number, name in ((7, "x9"), (9, "x7"))]
+    others = [a_process(id=str(UUID(int=number)), number=number, name="x79") for number in (1, 8, 10)]
+    await add(store, sorted([*both, *others], key=lambda process: process.number))
+    assert found_by(store, "7 9", 1, None) == [9, 10, 8, 7, 1]
+    assert found_by(store, "7 9", 2, None) == [9, 7, 10, 8, 1]
+
+
 async def test_nothing_is_found_in_an_empty_record(store: Store) -> None:
     for text in PARTS:
         assert store.search(Filter(search=parse(text)), 10).items == []
@@ -309,7 +332,7 @@ async def test_what_was_recorded_while_the_clock_was_ahead_is_found(store: Store
 
 
 # PostgreSQL chooses by the sizes of its tables, which are small here.
-ON_SQLITE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -363,7 +386,6 @@ async def test_times_and_runs_are_read_from_indexes(store: Store, plans: list[st
         store.search(Filter(search=parse(text)), 50, "MTAw")
     store.spans(NOW, NOW + timedelta(hours=1))
     store.recent_of_targets(["jobs:train"])
-    store.durations("jobs:train")
     assert is_by_index(plans)
     plans.clear()
     store.spans(NOW, NOW + timedelta(hours=1), "jobs:train")
@@ -391,15 +413,52 @@ async def test_the_spans_of_a_range(store: Store, target: str | None) -> None:
         wanted = {
             each.number
             for each in processes
-            if each.started_at is not None
-            and each.started_at < end
+            if (at := each.started_at or each.stopped_at) is not None
+            and at < end
             and (each.stopped_at is None or each.stopped_at >= begin)
             and target in (None, each.target)
         }
         found = store.spans(begin, end, target)
         assert {run.number for run in found} == wanted
-        assert [run.started_at for run in found] == sorted(run.started_at for run in found if run.started_at)
+        times = [run.started_at or run.stopped_at or end for run in found]
+        assert times == sorted(times)
+        counted = store.counted(begin, end, target, 100, budget=60)
+        assert counted.since is None
+        assert len(counted.runs) + sum(heap.count for heap in counted.heaps) == len(wanted)
+        over = Counter((run.target, str(run.outcome or run.state)) for run in found)
+        over.subtract((run.target, str(run.outcome or run.state)) for run in counted.runs)
+        for heap in counted.heaps:
+            over[heap.target, heap.status] -= heap.count
+            assert heap.first <= heap.last <= heap.end
+        assert not any(over.values())
         assert len(store.spans(begin, end, target, limit=5)) == min(5, len(wanted))
+
+
+async def test_counting_that_takes_too_long_says_from_when_on_it_is_whole(store: Store) -> None:
+    processes = history()
+    await add(store, processes)
+    begin = NOW - timedelta(hours=1000)
+    counted = store.counted(begin, NOW, None, 100, budget=0)
+    assert counted.since is not None
+    assert begin < counted.since < NOW
+    whole = [each for each in processes if each.stopped_at is not None and each.stopped_at >= counted.since]
+    later = sum(run.stopped_at is not None for run in counted.runs)
+    assert later + sum(heap.count for heap in counted.heaps) == len(whole)
+
+
+@pytest.mark.parametrize("target", [None, "jobs:train"])
+def test_what_ends_while_its_span_is_looked_for_is_told_once(target: str | None) -> None:
+    living = a_process(State.RUNNING, started_at=NOW - timedelta(hours=1))
+    ended = replace(living, state=State.EXITED, outcome=Outcome.SUCCEEDED, stopped_at=NOW, duration=3600.0)
+    other = replace(ended, id=str(UUID(int=2)), number=2)
+
+    def row(process: Process) -> list[Any]:
+        return [getattr(process, name) for name in statistics.Run.__slots__]
+
+    looks = iter([[row(living)], [], [row(ended)], [row(ended), row(other)]])
+    found = statistics.spans(lambda query: next(looks), NOW - timedelta(hours=1), NOW, target, 10)
+    assert [(run.number, run.state) for run in found][:1] == [(living.number, State.EXITED)]
+    assert len(found) == (1 if target is None else 2)
 
 
 async def test_the_newest_runs_of_targets(store: Store) -> None:
@@ -409,7 +468,5 @@ async def test_the_newest_runs_of_targets(store: Store) -> None:
     newest = [each for each in reversed(processes) if each.target == "jobs:train"]
     assert [run.number for run in found["jobs:train"]] == [each.number for each in newest[:3]]
     assert found["none"] == []
-    ran = [each for each in newest if each.duration is not None]
-    assert [run.duration for run in store.durations("jobs:train", limit=8)] == [each.duration for each in ran[:8]]
     run = found["jobs:train"][0]
     assert all(getattr(run, name) == getattr(newest[0], name) for name in statistics.Run.__slots__)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,16 +13,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import Connection, insert, make_url, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import SQLModel
 
 from app import lifecycle
-from app.db.engine import make_engine, upgrade
+from app.db.engine import make_engine
 from app.db.store import (
     Filter,
     Measured,
@@ -46,50 +44,11 @@ from app.security.auth import Session, SessionStore
 from app.settings import Settings
 from procdeck.states import Outcome, State
 
-if TYPE_CHECKING:
-    from tests.postgres import PostgreSQL
-
-pytest_plugins = ["tests.postgres"]
+pytest_plugins = ["tests.databases"]
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 22, 6, 55, 26, 123456, tzinfo=UTC)
-
-BOTH = [pytest.param("sqlite", id="sqlite"), pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgres)]
-
-
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite database to copy: migrating is tested elsewhere, and takes longer than most tests."""
-    file = tmp_path_factory.mktemp("migrated") / "procdeck.db"
-    upgrade(f"sqlite:///{file}")
-    return file
-
-
-@pytest.fixture(scope="module")
-def migrated_url(postgresql: "PostgreSQL") -> str:
-    """A PostgreSQL database to share, for the same reason."""
-    url = postgresql.new_database()
-    upgrade(url)
-    return url
-
-
-@pytest.fixture(params=BOTH)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path)}"
-    shared: str = request.getfixturevalue("migrated_url")
-    with psycopg.connect(shared, autocommit=True) as connection:
-        connection.execute("TRUNCATE process, transition, label, session")
-        connection.execute("UPDATE counter SET value = 0")
-    return shared
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = Store.open(url)
-    yield opened
-    opened.close()
 
 
 def make(number: int, **given: object) -> Process:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Connection, event
@@ -21,22 +20,12 @@ from procdeck import run_folder
 from procdeck.states import Outcome, State
 from tests.fakes import SPEC, a_process
 
-if TYPE_CHECKING:
-    from tests.postgres import PostgreSQL
-
-pytest_plugins = ["tests.postgres"]
+pytest_plugins = ["tests.databases"]
 pytestmark = pytest.mark.anyio
 
-BOTH = [pytest.param("sqlite", id="sqlite"), pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgres)]
 
-
-@pytest.fixture(params=BOTH)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'procdeck.db'}"
-    else:
-        postgresql: PostgreSQL = request.getfixturevalue("postgresql")
-        url = postgresql.new_database()
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
     opened = Store.open(url)
     await opened.count_all()
     yield opened

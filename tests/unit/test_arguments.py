@@ -261,3 +261,19 @@ def test_what_passes_here_converts_in_the_child_and_the_other_way_round(name: st
     bounds = ("at least", "at most", "more than", "less than", "twice")
     assert all(any(word in error.message for word in bounds) for error in errors) or not converts
     assert errors or converts
+
+
+def test_bounds_hold_for_a_decimal_number_however_it_is_written() -> None:
+    price = {"anyOf": [{"type": "string", "format": "decimal"}, {"type": "number"}], "x-unit": "decimal", "minimum": 0}
+    entry = {"parameters": {"type": "object", "properties": {"price": price}, "additionalProperties": False}}
+    for value, message in (
+        ("0.10", None),
+        (0, None),
+        ("NaN", None),
+        ("-0.10", "must be at least 0"),
+        (-1, "must be at least 0"),
+        ("much", "must be a decimal number, not 'much'"),
+        (None, "must be a decimal number, not null"),
+    ):
+        errors = check(entry, [], {"price": value})
+        assert [error.message for error in errors] == ([] if message is None else [message])

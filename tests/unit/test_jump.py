@@ -83,7 +83,7 @@ def test_words_that_other_tools_use_find_our_commands() -> None:
         "restart": "Launch again Process-1…",
         "sigkill": "Kill Process-1…",
         "dark mode": "Colours: dark",
-        "errors today": "Failed in the last 24 hours",
+        "errors today": "Failed in 24 h",
         "audit": "Activity",
         "swagger": "API",
         "hotkeys": "Keyboard shortcuts",

@@ -28,7 +28,7 @@ LAYERS = [
     ["app.retention", "app.log"],
     ["app.presentation"],
     ["app.db"],
-    ["app.backup", "app.activity_view", "app.timeline"],
+    ["app.backup", "app.activity_view", "app.listing", "app.timeline"],
     ["app.supervisor", "app.security"],
     ["app.health"],
     ["app.deps"],

@@ -2,17 +2,23 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import parse_qs, parse_qsl
 
 import pytest
 
 from app.db.saved import View
+from app.db.tally import Tally
+from app.deps import Parts
 from app.errors import Invalid
 from app.health.host import Disk
+from app.listing import MAX_TRAIL, TABS, Counts, Listing, unknown
 from app.pages import strip, views
-from app.pages.listing import MAX_TRAIL, TABS, Listing
-from app.pages.processes import sparkline
-from app.search import parse
+from app.pages.processes import LEAST_POINTS, MOST_COUNTED, MOST_SORTED, Matches, _numbers, is_cut, sample, sparkline
+from app.search import parse, words
+from app.settings import Settings
 from procdeck.states import Outcome, State
 
 
@@ -24,7 +30,7 @@ def test_an_empty_query_is_everything() -> None:
     assert Listing.of({}) == Listing()
     assert Listing().url() == "/processes"
     assert Listing().api_url() == "/api/v1/processes"
-    assert Listing().said() == "All"
+    assert Listing().said() == "all processes"
 
 
 def test_a_query_survives_its_own_address() -> None:
@@ -53,8 +59,8 @@ def test_a_query_survives_its_own_address() -> None:
 
 
 def test_the_words_of_old_addresses_are_words() -> None:
-    assert Listing.of({"q": "state:running -x"}).search.words == ("state:running", "-x")
-    assert Listing.of({"q": "one", "search": "two"}).search.words == ("two", "one")
+    assert Listing.of({"q": "state:running -x"}).search == words("state:running -x")
+    assert Listing.of({"q": "one", "search": "two"}).search == words("two one")
 
 
 def test_a_range_in_the_search_is_the_one_that_was_chosen() -> None:
@@ -95,6 +101,7 @@ def test_older_and_newer_lead_there_and_back() -> None:
         ({"started": "yesterday"}, "started"),
         ({"sort": "name"}, "sort"),
         ({"size": "1000000"}, "size"),
+        ({"search": " ".join(map(str, range(30))), "started": "24h"}, "search"),
     ],
 )
 def test_a_query_that_means_nothing_is_refused(query: dict[str, str], field: str) -> None:
@@ -119,7 +126,7 @@ def test_each_condition_can_be_removed() -> None:
     assert Listing().chips() == []
 
 
-def test_only_what_is_active_has_another_order() -> None:
+def test_what_is_over_has_no_order_but_by_what_is_recorded() -> None:
     active = Listing.of({"view": "active", "sort": "cpu"})
     assert active.is_sorted
     assert query_of(active.sort_url("cpu"))["sort"] == "-cpu"
@@ -128,6 +135,48 @@ def test_only_what_is_active_has_another_order() -> None:
     everything = Listing.of({"sort": "cpu"})
     assert not everything.is_sorted
     assert everything.url() == "/processes"
+    failed = Listing.of({"view": "failed", "sort": "-took", "cursor": "50"})
+    assert failed.is_sorted
+    assert query_of(failed.first().url()) == {"view": "failed", "sort": "-took"}
+    assert query_of(failed.unsorted().url()) == {"view": "failed"}
+
+
+def test_what_means_nothing_is_named() -> None:
+    assert unknown(["view", "serch", "tab", "was", "serch"], "was") == ["serch", "tab"]
+
+
+def test_matches_are_said_as_exactly_as_they_are_known() -> None:
+    said = [Matches(477), Matches(1), Matches(3200, False), Matches(MOST_COUNTED, False), Matches(None)]
+    assert [matches.text for matches in said] == [
+        "477 match", "1 matches", "at least 3,200 match", "more than 10,000 match", ""
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("required", "body"),
+    [
+        ([{}, {"day": {"type": "string", "format": "date"}}], '{"target": "jobs:t0"}'),
+        ([{"day": {"type": "string", "format": "date"}}], '{"target": "jobs:t0", "kwargs": {"day": "2026-01-31"}}'),
+        ([{"n": {"type": "integer", "minimum": 5}, "c": {"enum": ["a"]}}], '"kwargs": {"n": 5, "c": "a"}}'),
+        # What no example can be made up for is passed over.
+        ([{"x": {"type": "string", "pattern": "^[0-9]{7}$"}}, {"b": {"type": "boolean"}}], '"jobs:t1", "kwargs"'),
+        ([], '{"target": "jobs:hello"}'),
+    ],
+)
+def test_the_first_launch_from_a_shell_can_be_pasted(required: list[dict[str, Any]], body: str) -> None:
+    targets = [
+        {
+            "name": f"jobs:t{index}",
+            "parameters": {
+                "type": "object",
+                "properties": {name: {**schema, "x-kind": "positional_or_keyword"} for name, schema in fields.items()},
+                "required": list(fields),
+                "additionalProperties": False,
+            },
+        }
+        for index, fields in enumerate(required)
+    ]
+    assert body in sample(targets, Settings())
 
 
 def test_forms_carry_what_they_have_no_input_for() -> None:
@@ -202,8 +251,34 @@ def test_each_number_leads_to_the_list_that_it_counts() -> None:
     assert not any(number.is_bad for number in strip.numbers({}, 0, 0, (0, 0), None))
 
 
+@pytest.mark.anyio
+async def test_while_the_record_can_not_be_read_no_old_number_is_shown(tmp_path: Path) -> None:
+    tally = Tally(is_known=True)
+    supervisor = SimpleNamespace(tally=tally, usage_now=lambda: (0.0, 0))
+    parts = cast(Parts, SimpleNamespace(supervisor=supervisor, settings=SimpleNamespace(data_dir=tmp_path)))
+    counts: Counts = ({State.RUNNING: 3}, {})
+    values = [{number.key: number.value for number in await _numbers(parts, known)} for known in (counts, None)]
+    of_record = [[each[key] for key in ("running", "failed", "succeeded")] for each in values]
+    assert of_record == [["3", "0", "0"], ["\N{EN DASH}"] * 3]
+
+
+def test_it_is_said_when_only_the_newest_are_in_order() -> None:
+    active = Listing.of({"view": "active", "sort": "cpu"})
+    assert is_cut(active, Matches(MOST_SORTED + 1))
+    assert not is_cut(active, Matches(MOST_SORTED))
+    assert not is_cut(active.unsorted(), Matches(MOST_SORTED + 1))
+
+
+def test_an_operation_is_the_only_condition() -> None:
+    listing = Listing.of({"operation": "o1", "search": "x", "view": "failed", "sort": "cpu", "size": "25"})
+    assert query_of(listing.url()) == {"operation": "o1", "size": "25"}
+    assert listing.api_url() == "/api/v1/operations/o1"
+    assert listing.said() == "what one operation touched"
+
+
 def test_a_sparkline_ends_at_the_right_and_fits() -> None:
-    assert sparkline([]) == sparkline([50.0]) == ""
-    assert sparkline([0.0, 100.0]) == "58,15.0 59,1.0"
-    assert sparkline([0.0, 50.0, 400.0]).split()[-1] == "59,1.0"
+    assert sparkline([]) == sparkline([50.0] * (LEAST_POINTS - 1)) == ""
+    assert sparkline([0.0, 0.0, 0.0, 0.0, 100.0]).endswith("58,15.0 59,1.0")
+    assert sparkline([0.0, 0.0, 0.0, 50.0, 400.0]).split()[-1] == "59,1.0"
     assert len(sparkline([1.0] * 60).split()) == 60
+    assert sparkline([0.1] * LEAST_POINTS) == "0,15 60,15"

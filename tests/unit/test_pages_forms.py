@@ -5,14 +5,17 @@ import json
 import subprocess
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.pages import forms
+from app.pages.forms.code import MAX_SHOWN
 from app.supervisor.launches import Launch
 from procdeck.schema import parameters_schema
 
@@ -146,6 +149,106 @@ def test_a_choice_with_a_default_begins_with_it() -> None:
 
 def test_members_of_an_enum_are_named() -> None:
     assert [choice.word for choice in field("colour").choices] == ["default: RED = 1", "RED = 1", "GREEN = 2"]
+
+
+class Speed(enum.Enum):
+    SLOW = "slow"
+    FAST = "fast"
+
+
+def pays(
+    price: Decimal,
+    key: int | str,
+    share: float | str | None = None,
+    off: Annotated[Decimal, {"minimum": 0}] = Decimal("0.50"),
+    rates: list[Decimal] = [],  # noqa: B006
+    colour: Colour | None = None,
+    speed: Speed = Speed.FAST,
+    folder: Path | None = None,
+) -> None:
+    """What is typed as a text, and is not always one."""
+
+
+PAYS = parameters_schema(pays)
+
+
+def test_the_members_of_an_enum_are_told() -> None:
+    known = {one.name: one for one in forms.fields(PAYS)}
+    assert known["colour"].type_text == "one of RED = 1 or GREEN = 2 (Colour) or null"
+    assert known["speed"].type_text == "one of slow or fast (Speed)"
+    assert known["price"].type_text == "a decimal number"
+    assert known["off"].default_word == "default: 0.50"
+    assert known["folder"].format == "path"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("price", " 12.50 ", "12.50"),
+        ("price", "1e-400", "1e-400"),
+        ("key", "5", 5),
+        ("key", "-7", -7),
+        ("key", "5.5", "5.5"),
+        ("key", "five", "five"),
+        ("share", "0.5", 0.5),
+        ("share", "half", "half"),
+    ],
+)
+def test_decimals_keep_their_digits_and_what_reads_as_a_number_is_one(name: str, text: str, value: Any) -> None:
+    given = forms.arguments(PAYS, {"arg-price": "1", "arg-key": "k", f"arg-{name}": text, f"use-{name}": "value"})
+    assert given.errors == {}
+    assert given.kwargs[name] == value
+    assert type(given.kwargs[name]) is type(value)
+
+
+def test_a_decimal_that_is_none_is_told() -> None:
+    assert "must be a number such as 12.50" in forms.arguments(PAYS, {"arg-price": "much"}).errors["price"]
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"price": "1.50", "key": "5", "rates": ["0.10", 2]},
+        {"price": 0.1, "key": 5, "share": "0.5"},
+        {"price": 10, "key": "a\nb", "share": 0.5},
+        {"price": "x", "key": ""},
+    ],
+)
+def test_a_text_that_looks_like_a_number_comes_back_as_a_text(kwargs: dict[str, Any]) -> None:
+    typed, lost = forms.typed_of(PAYS, [], kwargs)
+    assert lost == []
+    given = forms.arguments(PAYS, typed)
+    assert {name: str(value) if name == "price" else value for name, value in given.kwargs.items()} == {
+        name: str(value) if name == "price" else [str(each) for each in value] if name == "rates" else value
+        for name, value in kwargs.items()
+    }
+
+
+def test_a_link_gives_what_is_typed_and_may_name_parameters_plainly() -> None:
+    typed, lost = forms.prefilled(PAYS, {"target": "t", "price": "2", "key": "k", "name": "n", "other": "x"})
+    assert typed == {"arg-price": "2", "arg-key": "k"}
+    assert lost == ["other"]
+    typed = forms.FRESH | {
+        "arg-price": "2.0", "arg-key": "&=", "use-off": "default", "arg-off": "9", "use-rates": "value",
+        "arg-rates.0": "1", "arg-rates.1": "2", "name": "n", "start": "", "key": "form-1", "arg-speed": "default",
+    }  # fmt: skip
+    query = dict(parse_qsl(forms.link_query("t:pays", PAYS, typed) or "", keep_blank_values=True))
+    assert query.pop("target") == "t:pays"
+    assert (query["name"], query["start"]) == ("n", "")
+    assert not any("off" in key or key == "key" for key in query)
+    again, lost = forms.prefilled(PAYS, query)
+    assert lost == []
+    assert forms.arguments(PAYS, again) == forms.arguments(PAYS, {**typed, "arg-off": ""})
+    assert forms.link_query("t:pays", PAYS, {"arg-key": "x" * 10_000}) is None
+
+
+def test_a_link_has_no_secret_and_json_finds_its_way() -> None:
+    typed = GIVEN | {"use-token": "value", "arg-token": "hush", "as-size": "json", "arg-size": '{"width": 7}'}
+    typed |= {"use-size": "value"}
+    query = forms.link_query("t", PLAIN, typed) or ""
+    assert "hush" not in query
+    again, _ = forms.prefilled(PLAIN, dict(parse_qsl(query, keep_blank_values=True)))
+    assert forms.arguments(PLAIN, again).kwargs["size"] == {"width": 7}
 
 
 def test_rest_and_keywords_are_inputs_too() -> None:
@@ -764,3 +867,52 @@ def test_the_curl_command_is_read_by_a_shell_as_it_is_meant(tmp_path: Path) -> N
         "-d",
     ]
     assert json.loads(words[-2]) == forms.request_body(launch)
+
+
+# --- what is too long to be shown --------------------------------------------------------------------------------
+
+
+def nested(depth: int, inside: Any) -> Any:
+    for _ in range(depth):
+        inside = {"a": [inside]}
+    return inside
+
+
+def test_what_is_not_too_long_is_shown_whole() -> None:
+    launch = Launch("m:f", ["x" * 10_000, nested(15, 1)], {"a": [1, 2.5, None, True, {}]}, env={"A": "1"})
+    assert forms.shortened(launch) == (launch, False)
+    assert forms.shortened(launch)[0] is launch
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 200_000,
+        list(range(50_000)),
+        [[]] * 50_000,
+        {str(number): "y" * 90 for number in range(2_000)},
+        {"k" * 200_000: 1},
+        nested(30, "z" * 200_000),
+        [10**4000] * 20,
+    ],
+    ids=["text", "list", "nothings", "object", "name", "deep", "numbers"],
+)
+@pytest.mark.parametrize("where", ["args", "kwargs"])
+def test_what_is_too_long_is_cut_and_says_so(where: str, value: Any) -> None:
+    launch = Launch("m:f", ["first", value]) if where == "args" else Launch("m:f", kwargs={"a": "b", "v": value})
+    shown, is_cut = forms.shortened(launch)
+    assert is_cut
+    for code in (forms.curl(shown, "http://x", Path("/t")), forms.httpx_code(shown, "http://x", Path("/t"))):
+        assert "…" in code or "\\u2026" in code
+        assert len(code) < 5 * MAX_SHOWN
+    entry = {"name": "m:f", "kind": "function", "parameters": {}}
+    assert len(forms.python(shown, entry)) < 5 * MAX_SHOWN
+
+
+def test_of_what_is_nested_too_deeply_the_inside_is_left_out() -> None:
+    for kwargs in ({"a": nested(2_000, 1)}, {"a": [nested(16, [1])]}):
+        shown, is_cut = forms.shortened(Launch("m:f", kwargs=kwargs))
+        assert is_cut
+        json.dumps(shown.kwargs)
+    at_the_limit = Launch("m:f", kwargs={"a": nested(16, 1)})
+    assert forms.shortened(at_the_limit) == (at_the_limit, False)

@@ -30,7 +30,9 @@ def test_the_address_has_all_that_is_not_usual() -> None:
 def test_a_range_that_ends_now_has_no_later_and_zooms_to_its_end() -> None:
     ways = links(Asked(range="24h"), timeline.range_of("24h", "", "", NOW))
     assert ways["Later"] == ""
-    assert ways["Zoom in"] == "/timeline?from=2026-11-22T02%3A02%3A11Z&to=2026-11-22T14%3A02%3A11Z"
+    assert ways["Zoom in"] == "/timeline?range=12h"
+    assert ways["Zoom out"] == "/timeline?range=2d"
+    assert links(Asked(range="12h"), timeline.range_of("12h", "", "", NOW))["Zoom in"] == "/timeline?range=6h"
     assert "to=2026-11-22T02" in ways["Earlier"]
 
 
@@ -38,9 +40,27 @@ def test_later_comes_back_to_the_range_that_goes_on_with_the_time() -> None:
     day = Range(NOW - timedelta(hours=30), NOW - timedelta(hours=6))
     assert links(Asked(), day)["Later"] == "/timeline"
     odd = Range(NOW - timedelta(hours=7), NOW - timedelta(minutes=30))
-    assert "to=2026-11-22T14%3A02%3A11Z" in links(Asked(), odd)["Later"]
+    assert links(Asked(), odd)["Later"] == "/timeline?range=390m"
     long_ago = Range(NOW - timedelta(days=9), NOW - timedelta(days=8))
     assert "to=2026-11-15T02" in links(Asked(), long_ago)["Later"]
+
+
+def test_zooming_out_shows_no_future_and_in_keeps_to_now() -> None:
+    recent = Range(NOW - timedelta(hours=10), NOW - timedelta(hours=2))
+    assert links(Asked(), recent)["Zoom out"] == "/timeline?range=16h"
+    ends_now = Range(NOW - timedelta(hours=5), NOW - timedelta(seconds=20))
+    assert links(Asked(), ends_now)["Zoom in"] == "/timeline?range=150m"
+    future = Range(NOW + timedelta(days=30), NOW + timedelta(days=32))
+    assert links(Asked(), future)["Zoom out"] == "/timeline?range=4d"
+    long_ago = Range(NOW - timedelta(days=9), NOW - timedelta(days=8))
+    assert "from=2026-11-13T02" in links(Asked(), long_ago)["Zoom out"]
+
+
+def test_what_never_ran_says_so_and_years_are_told() -> None:
+    began = datetime(2025, 3, 1, 12, tzinfo=UTC)
+    never = Span("id", "one", TARGET, began, began, "not_started")
+    drawn = _drawn(Bar(0, 0, [never]), Asked(), NOW)
+    assert drawn.told == "one: Not started, it never ran, 1 Mar 2025 12:00:00 UTC"
 
 
 def test_zooming_ends_at_the_shortest_and_the_longest() -> None:
@@ -53,7 +73,7 @@ def test_the_bar_of_one_leads_to_it_and_says_how_it_went() -> None:
     assert ended.url == "/processes/id-one"
     assert ended.told == "one: Timed out, 22 Nov 13:02:11 to 13:02:23 UTC, 12 s"
     running = _drawn(Bar(0, 1, [a_span("two", 60 * 24, None, "running")]), Asked(), NOW)
-    assert running.told == "two: Running, 21 Nov 14:02:11 to 22 Nov 14:02:11 UTC, 1 d so far"
+    assert running.told == "two: Running, 21 Nov 14:02:11 to 22 Nov 14:02:11 UTC, 1 d 00:00 so far"
 
 
 def test_the_bar_of_several_leads_to_their_time() -> None:

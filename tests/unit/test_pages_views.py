@@ -1,5 +1,6 @@
 """What the pages show: words, the list's addresses, which buttons can be pressed, the end of a log, and escaping."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -32,34 +33,52 @@ def process(state: State, outcome: Outcome | None = None) -> Process:
 # --- words -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, ""),
-        (0.0, "0.00 s"),
-        (0.844, "0.84 s"),
-        (9.999, "9 s"),
-        (59.9, "59 s"),
-        (60, "1:00"),
-        (3599, "59:59"),
-        (3723, "1:02:03"),
-        (3 * 86400 + 4 * 3600 + 300, "3 d 04:05"),
-    ],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    assert words.duration(seconds) == text
-
-
 def test_times_are_brief_where_there_is_little_room() -> None:
     now = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)
-    assert words.brief("2026-01-31T22:59:58.123456+00:00", now) == "22:59:58 UTC"
-    assert words.brief("2026-01-31T00:30:00+01:00", now) == "2026-01-30"
+    assert words.brief("2026-01-31T22:59:58.123456+00:00", now) == "22:59 UTC"
+    assert words.brief("2026-01-31T00:30:00+01:00", now) == "Jan 30 23:30"
+    assert words.brief("2026-03-05T07:04:00+00:00", now) == "Mar 5 07:04"
+    assert words.brief("2025-11-17T19:22:00+00:00", now) == "Nov 17, 2025"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (11.4, "11 s"), (59.8, "59 s"), (61, "1 min"), (150, "2 min"), (7300, "2 h"), (200_000, "2 d")],
+)
+def test_a_guess_is_no_more_exact_than_it_can_be(seconds: float, text: str) -> None:
+    assert words.about(seconds) == text
 
 
 def test_a_call_reads_as_python() -> None:
     given = {"target": "jobs:work", "args": [1, "a'b", None], "kwargs": {"deep": {"on": True}}}
     assert words.call(given) == """jobs:work(1, "a'b", None, deep={'on': True})"""
     assert words.call(given, 12) == "jobs:work(…)"
+
+
+@pytest.mark.parametrize(
+    "value", [[], {}, [1, [2.5, {}], "é\n"], {"a": {"it's": [True, None]}, "": 0}, "x" * 50, -1e300, [[["'\""]]]]
+)
+def test_a_call_that_is_too_long_is_cut_where_it_is(value: Any) -> None:
+    given = {"target": "m:f", "args": [value, "end"], "kwargs": {"key": value}}
+    whole = f"m:f({value!r}, 'end', key={value!r})"
+    assert words.call(given) == whole
+    for limit in range(8, len(whole) + 3):
+        assert words.call(given, limit) == (whole if len(whole) <= limit else f"{whole[: limit - 2]}…)")
+
+
+def test_no_more_of_a_call_is_read_than_is_shown() -> None:
+    read = 0
+
+    class Items(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            nonlocal read
+            for item in super().__iter__():
+                read += 1
+                yield item
+
+    text = words.call({"target": "m:f", "args": [Items(range(330_000))], "kwargs": {}}, 160)
+    assert len(text) == 160
+    assert read < 160
 
 
 # --- buttons -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NewType, Optional, TypeVar, Union
 from uuid import UUID
@@ -126,6 +127,12 @@ CASES: list[tuple[Any, dict[str, Any], list[tuple[Any, Any]], list[Any]]] = [
     (date, {"type": "string", "format": "date"}, [("2026-01-31", date(2026, 1, 31))], ["2026-02-30", 5]),
     (time, {"type": "string", "format": "time"}, [("09:30", time(9, 30))], ["25:00"]),
     (UUID, {"type": "string", "format": "uuid"}, [("12345678" * 4, UUID("12345678" * 4))], ["x"]),
+    (
+        Decimal,
+        {"anyOf": [{"type": "string", "format": "decimal"}, {"type": "number"}], "x-unit": "decimal"},
+        [("12.50", Decimal("12.50")), (3, Decimal(3)), (0.1, Decimal("0.1"))],
+        ["much", None, True],
+    ),
     (timedelta, {"type": "number", "x-unit": "seconds"}, [(90, timedelta(seconds=90)), (0.5, timedelta(seconds=0.5))],
      ["1h", 1e300]),
     (Annotated[int, "How many", {"minimum": 1, "pattern": 3, "title": "Count"}],
@@ -221,6 +228,7 @@ def test_annotations_written_as_text_are_looked_up_one_by_one() -> None:
         (Level.LOW, {"default": 1}),
         (Size(3), {"default": {"width": 3, "height": 480, "tags": []}}),
         ((1, {"a": {2}}), {"default": [1, {"a": [2]}]}),
+        (Decimal("0.50"), {"default": "0.50"}),
         (timedelta(minutes=1), {"default": 60.0}),
         (NOON, {"default": "2026-01-31T12:00:00+00:00"}),
         (b"x", {"x-default-repr": "b'x'"}),

@@ -147,9 +147,10 @@ def test_a_condition_is_added_once_and_checked() -> None:
 
 def test_parts_by_their_kind() -> None:
     found = parse("cat -dog target:a:b target:c* -target:d label:team label:tier=1")
-    assert (found.words, found.not_words, found.targets) == (("cat",), ("dog",), ("a:b",))
-    assert found.values("target", excluded=True) == ("d",)
-    assert found.values("label") == ("1",)
+    assert found.of(WORD) == (Part(WORD, "cat"),)
+    assert found.of(WORD, excluded=True) == (Part(WORD, "dog", excluded=True),)
+    assert [part.value for part in found.of("target", excluded=True)] == ["d"]
+    assert [part.value for part in found.of("label")] == [None, "1"]
     assert Search().text == ""
 
 

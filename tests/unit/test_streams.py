@@ -1,6 +1,7 @@
 """Server-sent events."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -256,6 +257,58 @@ async def test_a_failure_of_one_ends_the_stream_and_closes_the_others() -> None:
         with pytest.raises(OSError, match="no such file"):
             await anext(merged)
     assert hints.is_closed
+
+
+@pytest.mark.parametrize("first", ["fails", "ends"])
+async def test_of_two_that_end_at_once_the_failure_of_the_other_is_logged(
+    first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = asyncio.Event()
+
+    async def leading() -> AsyncGenerator[bytes]:
+        await gate.wait()
+        if first == "fails":
+            raise OSError("the first")
+        return
+        yield b""
+
+    async def failing() -> AsyncGenerator[bytes]:
+        await gate.wait()
+        raise OSError("the second")
+        yield b""
+
+    merged = streams.merge(leading(), failing())
+    upcoming = asyncio.ensure_future(anext(merged, b""))
+    await asyncio.sleep(0)
+    gate.set()
+    told = set()
+    async with asyncio.timeout(5):
+        try:
+            assert await upcoming == b""
+        except OSError as error:  # whichever of them is looked at first
+            told.add(str(error))
+    told |= {str(record.exc_info and record.exc_info[1]) for record in caplog.records}
+    assert told == ({"the first", "the second"} if first == "fails" else {"the second"}), "neither raised nor logged"
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+async def test_one_that_fails_while_it_is_closed_leaves_none_open(caplog: pytest.LogCaptureFixture) -> None:
+    async def failing() -> AsyncGenerator[bytes]:
+        try:
+            yield b"one"
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("no such file")
+
+    log = Source()
+    first = failing()
+    merged = streams.merge(first, log.events())
+    async with asyncio.timeout(5):
+        assert await anext(merged) == b"one"
+        await merged.aclose()
+    assert log.is_closed
+    assert "no such file" in caplog.text
 
 
 @pytest.mark.parametrize(

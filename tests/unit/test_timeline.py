@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app import timeline
 from app.errors import Invalid
-from app.timeline import HEIGHT, LONGEST, SHORTEST, THINNEST, Bar, Range, Span, bars, chart, range_of, ticks
+from app.timeline import HEIGHT, LONGEST, SHORTEST, Bar, Range, Span, bars, chart, range_of, ticks
 
 NOW = datetime(2026, 11, 22, 14, 2, 11, tzinfo=UTC)
 HOUR = Range(NOW - timedelta(hours=1), NOW)
@@ -43,7 +43,9 @@ def test_times_are_taken_as_utc_unless_they_say_otherwise() -> None:
 @pytest.mark.parametrize(
     ("asked", "field"),
     [
-        (("2h", "", ""), "range"),
+        (("2y", "", ""), "range"),
+        (("0m", "", ""), "range"),
+        (("367d", "", ""), "range"),
         (("", "yesterday", ""), "from"),
         (("", "", "2026-13-01"), "to"),
         (("", "0001-01-01T00:00+14:00", ""), "from"),
@@ -79,8 +81,32 @@ def test_what_ran_apart_is_apart_and_what_ran_at_the_same_time_is_one_with_a_cou
 
 def test_the_shortest_is_wide_enough_to_be_seen_and_stays_within_the_chart() -> None:
     first, last = bars([span(5, 0.001), span(59.999, 0.0)], HOUR, NOW)
-    assert first.width == last.width == THINNEST
-    assert last.x + last.width == 100
+    assert first.is_thin
+    assert last.is_thin
+    assert first.right == pytest.approx(5 / 60 * 100, abs=0.01)
+    assert last.right <= 100
+
+
+def test_what_took_a_moment_is_no_wider_than_it_was() -> None:
+    (bar,) = bars([span(10, 52 / 60)], HOUR, NOW)
+    assert bar.width == pytest.approx(52 / 3600 * 100)
+
+
+def test_what_is_counted_is_cut_into_bars_by_when_it_began() -> None:
+    heaps = [
+        Span("", "", "jobs:a", HOUR.begin + timedelta(minutes=minute), HOUR.begin + timedelta(minutes=minute + 30),
+             status, count, HOUR.begin + timedelta(minutes=minute, seconds=50))
+        for minute in range(30)
+        for status, count in (("succeeded", 100), ("failed", 2))
+    ]  # fmt: skip
+    drawn = chart(heaps, HOUR, NOW, by_process=False, is_counted=True)
+    (row,) = drawn.rows
+    assert row.count == sum(bar.count for bar in row.bars) == 30 * 102
+    assert row.statuses == [("failed", 60), ("succeeded", 3000)]
+    assert row.newest == HOUR.begin + timedelta(minutes=29, seconds=50)
+    assert len(row.bars) >= 15
+    assert all(bar.right <= following.x for bar, following in pairwise(row.bars))
+    assert row.bars[-1].width == pytest.approx(50, abs=4)
 
 
 def test_a_row_of_many_short_ones_is_no_single_long_bar() -> None:
@@ -102,7 +128,7 @@ def test_one_that_began_before_or_goes_on_reaches_the_edge() -> None:
 def test_a_clock_that_went_back_makes_no_bar_of_negative_width() -> None:
     later = Span("a", "a", "jobs:a", NOW + timedelta(minutes=5), None, "running")
     (bar,) = bars([later], HOUR, NOW)
-    assert bar.width >= THINNEST
+    assert (bar.x, bar.width, bar.is_thin) == (100, 0, True)
     assert bar.end(NOW) == later.begin
 
 
@@ -113,7 +139,7 @@ def test_every_process_is_in_one_bar_and_bars_do_not_overlap(times: list[tuple[f
     assert sum(bar.count for bar in found) == sum(each.end is None or each.end >= HOUR.begin for each in spans)
     for bar, following in pairwise(found):
         assert bar.x + bar.width <= following.x + 1e-9
-    assert all(bar.width > 0 and bar.x >= 0 and bar.x + bar.width <= 100 + 1e-9 for bar in found)
+    assert all(bar.width >= 0 and bar.x >= 0 and bar.x + bar.width <= 100 + 1e-9 for bar in found)
 
 
 def test_parts_are_what_needs_a_look_first_and_fill_the_bar() -> None:
@@ -164,23 +190,38 @@ def test_now_is_marked_where_it_is_in_the_range() -> None:
         (timedelta(hours=1), ["13:10", "13:20"]),
         (timedelta(hours=24), ["15:00", "18:00"]),
         (timedelta(days=7), ["16 Nov", "17 Nov"]),
-        (timedelta(days=366), ["13 Dec", "12 Feb"]),
+        (timedelta(days=366), ["13 Dec 2025", "12 Feb"]),
     ],
 )
 def test_ticks_are_at_even_times(length: timedelta, texts: list[str]) -> None:
-    marks, _ = ticks(Range(NOW - length, NOW))
+    marks, _ = ticks(Range(NOW - length, NOW), NOW)
     assert [tick.text for tick in marks if not tick.is_outside][:2] == texts
 
 
+def test_another_year_is_told() -> None:
+    marks, _ = ticks(Range(datetime(2025, 12, 29, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)), NOW)
+    texts = [tick.text for tick in marks]
+    assert "30 Dec 2025" in texts
+    assert "2 Jan" in texts
+
+
+def test_any_length_has_a_range_that_ends_now() -> None:
+    for length, name in ((90, "90m"), (720, "12h"), (1440, "24h"), (2880, "2d"), (5040, "84h"), (0, "1m")):
+        within = Range.until(NOW, timedelta(minutes=length))
+        assert within.name == name
+        assert range_of(name, "", "", NOW) == within
+    assert Range.until(NOW, timedelta(days=999)).name == "366d"
+
+
 def test_midnight_is_told_by_its_day() -> None:
-    marks, _ = ticks(Range(NOW - timedelta(days=1), NOW))
+    marks, _ = ticks(Range(NOW - timedelta(days=1), NOW), NOW)
     assert "22 Nov" in [tick.text for tick in marks]
 
 
 @given(st.integers(60, int(LONGEST.total_seconds())), st.integers(0, 10**9))
 def test_there_are_never_too_many_ticks_and_every_other_is_minor(seconds: int, shift: int) -> None:
     begin = datetime(1990, 1, 1, tzinfo=UTC) + timedelta(seconds=shift)
-    marks, step = ticks(Range(begin, begin + timedelta(seconds=seconds)))
+    marks, step = ticks(Range(begin, begin + timedelta(seconds=seconds)), NOW)
     assert sum(not tick.is_outside for tick in marks) <= timeline.MAX_TICKS + 1
     assert all(later.at - tick.at == timedelta(seconds=step) for tick, later in pairwise(marks))
     assert all(one.is_minor != other.is_minor for one, other in pairwise(marks))

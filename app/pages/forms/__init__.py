@@ -7,9 +7,10 @@ JSON although the type would have a simpler one, `empty-width` "yes" when an emp
 of a date and time. What is inside of an object or a list goes by its path: `arg-opts.size`, `arg-tags.0`.
 """
 
-from app.pages.forms.code import curl, httpx_code, python, request_body
+from app.pages.forms.code import curl, httpx_code, python, request_body, shortened
 from app.pages.forms.fields import DEFAULT, JSON, MAX_RADIOS, NONE, VALUE, Choice, Field, fields
 from app.pages.forms.inputs import Input, changed, inputs, prefilled, typed_of, veiled, without_secrets
+from app.pages.forms.links import link_query
 from app.pages.forms.options import (
     FRESH,
     LEFTOVERS,
@@ -60,12 +61,14 @@ __all__ = [
     "httpx_code",
     "inputs",
     "launch_of",
+    "link_query",
     "option_key",
     "options",
     "placed",
     "prefilled",
     "python",
     "request_body",
+    "shortened",
     "typed_of",
     "typed_options",
     "veiled",

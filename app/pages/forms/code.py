@@ -5,14 +5,22 @@ import pprint
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app.arguments import MAX_DEPTH
 from app.pages.forms.fields import JSON
 from app.pages.forms.options import OPTIONS
 from app.supervisor.launches import Launch
 
 WIDTH = 88
+MAX_SHOWN = 20_000
+"""Characters of values, about, of which code is made: a page is no place for more of them."""
+PER_ITEM = 6
+"""Characters beside those of an item itself: brackets, a comma, the beginning of its line."""
+CUT = "…"
+"""In place of what is left out."""
 
 
 def request_body(launch: Launch) -> JSON:
@@ -22,6 +30,61 @@ def request_body(launch: Launch) -> JSON:
     return {"target": launch.target} | {
         name: getattr(launch, name) for name in names if getattr(launch, name) != getattr(plain, name)
     }
+
+
+def shortened(launch: Launch) -> tuple[Launch, bool]:
+    """The launch with as much of its values as is shown, and whether that is not all: a text, a list or an object ends
+    with `CUT` then. So does one that is nested deeper than a launch may be."""
+    room = _Room(MAX_SHOWN)
+    names = ("args", "kwargs", "env", "labels")
+    shown = {name: room.fitted(getattr(launch, name), -1) for name in names}
+    return (replace(launch, **shown), True) if room.is_exceeded else (launch, False)
+
+
+class _Room:
+    """So many characters for values, which are given out in the order in which they are asked for."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self.is_exceeded = False
+
+    def fitted(self, value: Any, depth: int) -> Any:
+        """As much of a JSON value as there is room for."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, list | dict):
+            if depth >= MAX_DEPTH:
+                return self._cut()
+            return self._list(value, depth + 1) if isinstance(value, list) else self._object(value, depth + 1)
+        self._left -= len(str(value))
+        return value
+
+    def _list(self, items: list[Any], depth: int) -> list[Any]:
+        found: list[Any] = []
+        for item in items:
+            if self._left <= 0:
+                return [*found, self._cut()]
+            found.append(self.fitted(item, depth))
+            self._left -= PER_ITEM
+        return found
+
+    def _object(self, members: JSON, depth: int) -> JSON:
+        found: JSON = {}
+        for key, value in members.items():
+            if self._left <= 0:
+                return {**found, CUT: self._cut()}
+            found[self._text(key)] = self.fitted(value, depth)
+            self._left -= PER_ITEM
+        return found
+
+    def _text(self, text: str) -> str:
+        room = max(self._left, 0)
+        self._left -= len(text) + len('""')
+        return text if len(text) <= room else f"{text[:room]}{self._cut()}"
+
+    def _cut(self) -> str:
+        self.is_exceeded = True
+        return CUT
 
 
 def curl(launch: Launch, server_url: str, token_file: Path) -> str:

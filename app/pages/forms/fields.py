@@ -5,6 +5,8 @@
 | enum, boolean | choice: radios up to four, else a list |
 | integer, number | integer, number |
 | number of seconds | duration: 1h30m |
+| Decimal | decimal: a text that keeps its digits |
+| integer or number, or text | either: what reads as a number is one |
 | string | text; lines for x-widget multiline, secret for x-widget password |
 | string of format date, date-time | date, datetime |
 | array of one of these | rows: one input an item |
@@ -25,13 +27,15 @@ from procdeck.schema import wanted
 
 JSON = dict[str, Any]
 Widget = Literal[
-    "choice", "integer", "number", "duration", "text", "lines", "secret", "date", "datetime",
+    "choice", "integer", "number", "duration", "decimal", "either", "text", "lines", "secret", "date", "datetime",
     "rows", "fields", "json", "list", "object",
 ]  # fmt: skip
 
 DEFAULT, NONE, VALUE = "default", "none", "value"
 MAX_RADIOS = 4
 MAX_SHOWN = 60
+MAX_TOLD = 12
+"""Members of an Enum that its type names."""
 MAX_NESTED = 4
 """Fields inside of fields inside of fields; what lies deeper is JSON."""
 MAX_MEMBERS = 40
@@ -96,6 +100,18 @@ class Field:
         return self.widget in ("text", "lines") and "format" not in plain
 
     @property
+    def format(self) -> str:
+        """What kind of text it is by JSON Schema: `path`, `date`; empty for any."""
+        plain, _ = _without_null(self.schema)
+        return str(plain.get("format", ""))
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The types of an `either`: `string` and `integer` or `number`."""
+        plain, _ = _without_null(self.schema)
+        return _scalars(plain)
+
+    @property
     def has_default(self) -> bool:
         """Whether it may be left out."""
         return "default" in self.schema or "x-default-repr" in self.schema
@@ -126,6 +142,8 @@ class Field:
             return "[1, 2]"
         if self.widget == "json":
             return '1, "text", [1, 2], {"name": 1}'
+        if self.widget == "decimal":
+            return "12.50"
         return "1h30m" if self.widget == "duration" else _PLACEHOLDERS.get(plain.get("format", ""), "")
 
     @property
@@ -217,10 +235,10 @@ def _rest(name: str, schema: JSON) -> Field:
 def _item(name: str, array: JSON) -> Field | None:
     """What a row is; None where the items are not simple."""
     inner = array.get("items")
-    if not inner or "prefixItems" in array or "anyOf" in inner or not _is_typed(inner):
+    if not inner or "prefixItems" in array or not _is_typed(inner):
         return None
     widget, choices = _widget(inner, inner)
-    if widget in ("json", "lines", "secret"):
+    if widget in ("json", "lines", "secret") or ("anyOf" in inner and widget != "decimal"):
         return None
     return Field(f"{name}.0", "", "item", widget, inner, _type_text(inner), True, False, choices)
 
@@ -241,11 +259,30 @@ def _type_text(schema: JSON) -> str:
     if plain.get("x-unit") == "seconds":
         return f"a time such as 1h30m, or a number of seconds{null}"
     if "x-names" in plain:
-        return f"{plain.get('title', 'one of these')}{null}"
+        return f"{_members_text(plain)}{null}"
     text = wanted(schema)
+    if _scalars(plain):
+        text = f"{text}; what reads as a number is sent as one"
     if plain.get("type") == "array" and item and _is_typed(item):
         text = f"{text}, each {wanted(item)}"
     return re.sub(" such as [^ ]+", "", text) + _bounds_text(plain | schema)
+
+
+def _members_text(plain: JSON) -> str:
+    """The members of an Enum, shortened: `one of FAST = 1 or SLOW = 2 (Mode)`."""
+    known = [_choice(value, name).word for value, name in zip(plain["enum"], plain["x-names"], strict=False)]
+    shown = [*known[:MAX_TOLD], *([f"{len(known) - MAX_TOLD} more"] if len(known) > MAX_TOLD else [])]
+    either = " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return f"{'one of ' if len(shown) > 1 else ''}{either}{' ({})'.format(plain['title']) if 'title' in plain else ''}"
+
+
+def _scalars(plain: JSON) -> frozenset[str]:
+    """The types of a schema that takes a number or else any text, and nothing else."""
+    branches = plain.get("anyOf", ())
+    kinds = frozenset(str(branch.get("type")) for branch in branches)
+    is_simple = all(not branch.keys() - {"type", *_BOUNDS} for branch in branches)
+    is_both = "string" in kinds and kinds & {"integer", "number"} and kinds <= {"string", "integer", "number"}
+    return kinds if is_simple and is_both else frozenset()
 
 
 def _bounds_text(schema: JSON) -> str:
@@ -275,6 +312,8 @@ def _without_null(schema: JSON) -> tuple[JSON, bool]:
         return schema, False
     others = [branch for branch in branches if branch.get("type") != "null"]
     is_nullable = len(others) < len(branches)
+    if not is_nullable:
+        return schema, False
     return (others[0] if len(others) == 1 else {"anyOf": others}), is_nullable
 
 
@@ -294,6 +333,7 @@ def _skeleton(schema: JSON) -> str:
 
 
 _BY_FORMAT: dict[str, Widget] = {"date": "date", "date-time": "datetime"}
+_BY_UNIT: dict[str, Widget] = {"seconds": "duration", "decimal": "decimal"}
 _BY_TYPE: dict[str, Widget] = {"integer": "integer", "number": "number", "string": "text"}
 _BY_WISH: dict[str, Widget] = {"multiline": "lines", "textarea": "lines", "password": "secret", "secret": "secret"}
 """What `Annotated[str, {"x-widget": ...}]` may ask for."""
@@ -308,8 +348,10 @@ def _widget(plain: JSON, schema: JSON) -> tuple[Widget, tuple[Choice, ...]]:
     if plain.get("type") == "string":
         wish = schema.get("x-widget", plain.get("x-widget"))
         return _BY_WISH.get(str(wish)) or _BY_FORMAT.get(plain.get("format", ""), "text"), ()
-    if plain.get("x-unit") == "seconds":
-        return "duration", ()
+    if plain.get("x-unit") in _BY_UNIT:
+        return _BY_UNIT[plain["x-unit"]], ()
+    if _scalars(plain):
+        return "either", ()
     if not _is_typed(schema):
         return _implied(schema.get("default")), ()
     return _BY_TYPE.get(plain.get("type", ""), "json"), ()
@@ -343,6 +385,8 @@ def _default_text(schema: JSON) -> str:
         text = _choice(default, plain["x-names"][plain["enum"].index(default)]).word
     elif plain.get("x-unit") == "seconds" and isinstance(default, int | float):
         text = durations.written(default)
+    elif plain.get("x-unit") == "decimal":
+        text = str(default) if "default" in schema else str(schema.get("x-default-repr", ""))
     else:
         text = repr(default) if "default" in schema else str(schema.get("x-default-repr", ""))
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

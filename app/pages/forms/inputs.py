@@ -19,6 +19,7 @@ from app.pages.forms.fields import (
     only,
     row,
 )
+from app.pages.forms.options import OPTIONS
 from app.pages.forms.reading import OMITTED, Typed, is_json, rows_of, use_of, value_of
 from app.pages.forms.values import Wrong
 
@@ -223,25 +224,35 @@ def _typed_inside(one: Field, value: Any) -> dict[str, str] | None:
 
 
 def prefilled(parameters: JSON, given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """What a link asks to be typed (`arg-width=640`, `use-limit=none`), and the names that the target does not have.
+    """What a link asks to be typed (`arg-width=640`, `use-limit=none`, or plainly `width=640`), and the names that the
+    target does not have.
 
-    A value chooses itself; a member of a choice goes by its value or its name, an object or a list also by JSON.
+    A value chooses itself; a member of a choice goes by its value or its name, an object or a list also by JSON. A
+    plain name that is one of `RESERVED` is not that of a parameter.
     """
     known = fields(parameters)
     typed: dict[str, str] = {}
     lost = []
     for key, text in given.items():
-        part, dash, name = key.partition("-")
-        one = at(known, name) if dash and part in PARTS else None
-        if one is not None and one.widget == "secret":
+        if key in RESERVED:
             continue
-        if one is not None:
-            typed |= _linked(one, part, key, text)
-        elif dash and part in PARTS:
+        part, dash, name = key.partition("-")
+        if not dash or part not in PARTS:
+            key, part, name = f"arg-{key}", "arg", key
+            if key in given:
+                continue
+        one = at(known, name)
+        if one is None:
             lost.append(name)
+        elif one.widget != "secret":
+            typed |= _linked(one, part, key, text)
     for name in [key.partition("-")[2] for key in typed if not key.startswith("use-")]:
         _choose(known, name, typed, given)
     return typed, lost
+
+
+RESERVED = frozenset({"target", "from", "preset", *OPTIONS})
+"""What an address of the form has beside the parameters."""
 
 
 def _choose(known: Iterable[Field], name: str, typed: dict[str, str], given: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from app.errors import AppError, parse_json
@@ -20,6 +21,8 @@ def read(one: Field, text: str) -> Any:
         return text.replace("\r\n", "\n")
     if not text.strip():
         raise Wrong("needs a value" if one.uses or one.kind == "item" else "is required")
+    if one.widget == "either":
+        return _either(one, text)
     return _READERS[one.widget](text)
 
 
@@ -37,7 +40,12 @@ def written(one: Field, value: Any) -> str | None:
     if one.widget == "date" and not _DATE.fullmatch(text):
         return None
     try:
-        return text if isinstance(value, str) or read(one, text) == value else None
+        if isinstance(value, str) and one.widget not in ("decimal", "either"):
+            return text
+        again = read(one, text)
+        # A number where a text was would be another call.
+        is_same = again == value and isinstance(again, str) == isinstance(value, str)
+        return text if is_same or (one.widget == "decimal" and again == text) else None
     except Wrong:
         return None
 
@@ -51,6 +59,8 @@ _FITTING: dict[Widget, tuple[type, ...]] = {
     "secret": (str,),
     "date": (str,),
     "datetime": (str,),
+    "decimal": (str, int),
+    "either": (str, int, float),
 }
 _UNTYPABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -73,6 +83,23 @@ def _number(text: str) -> int | float:
     if found is None:
         raise Wrong(f"must be a number, not {shown(text)}")
     return found
+
+
+def _decimal(text: str) -> str:
+    """As it is typed, for its digits count: 12.50 is not 12.5."""
+    try:
+        Decimal(text.strip())
+    except InvalidOperation:
+        raise Wrong(f"must be a number such as 12.50, not {shown(text)}") from None
+    return text.strip()
+
+
+def _either(one: Field, text: str) -> Any:
+    """What reads as a number that the target takes is one; all else is a text."""
+    if re.fullmatch(r"[+-]?\d+", text.strip(), re.ASCII):
+        return _integer(text)
+    number = durations.number(text) if "number" in one.kinds else None
+    return text.replace("\r\n", "\n") if number is None else number
 
 
 # --- times -------------------------------------------------------------------------------------------------------
@@ -142,6 +169,7 @@ _READERS: dict[Widget, Callable[[str], Any]] = {
     "integer": _integer,
     "number": _number,
     "duration": duration,
+    "decimal": _decimal,
     "date": str.strip,
     "datetime": str.strip,
     "json": json_value,

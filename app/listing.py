@@ -1,12 +1,12 @@
 """The list of processes as its address has it: which are wanted, and the addresses that lead on from there. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from app.db.store import Filter
-from app.errors import Invalid
+from app.errors import refuse
 from app.search import EVERYTHING, Part, Search, parse, words
 from procdeck.states import ACTIVE, Outcome, State
 
@@ -19,7 +19,14 @@ STARTED = {"1h": "in the last hour", "24h": "in the last 24 hours", "7d": "in th
 """The ranges that are offered, as the search has them, in words."""
 
 SORTS = {"started": "Started", "took": "Took", "cpu": "CPU", "memory": "Memory"}
-"""What the active processes can be ordered by, all of which are in memory: the greatest first, or with a `-` last."""
+"""What processes can be ordered by: the greatest first, or with a `-` last."""
+RECORDED = ("started", "took")
+"""What is known of those that are over as well: what any few can be ordered by. The others are of active processes."""
+
+PARAMETERS = frozenset(
+    {"view", "search", "q", "target", "state", "started", "sort", "size", "cursor", "trail", "saved", "operation"}
+)
+"""What `Listing.of` reads."""
 
 Counts = tuple[Mapping[State, int], Mapping[Outcome, int]]
 """How many processes there are in each state, and of each outcome."""
@@ -73,7 +80,7 @@ class Listing:
 
     ``started``, one of `STARTED`, is no part of ``search``, and is searched for with it; ``trail`` are the cursors of
     the pages before this one; ``saved`` is the id of the view that this began with, ``operation`` of the operation
-    whose processes are shown instead of all.
+    whose processes are shown, and then no other condition holds.
     """
 
     tab: Tab = ALL
@@ -99,9 +106,13 @@ class Listing:
         _check("started", started, ("", *STARTED))
         _check("sort", sort.removeprefix("-"), ("", *SORTS))
         _check("size", size, [str(size) for size in PAGE_SIZES])
-        trail = tuple(cursor for cursor in query.get("trail", "").split(".") if cursor)
+        trail = tuple(place for place in query.get("trail", "").split(".") if place)
         search, started = _range(search, started)
-        return cls(
+        cursor = query.get("cursor", "")
+        trail = trail[-MAX_TRAIL:]
+        if operation := query.get("operation", ""):
+            return cls(size=int(size), cursor=cursor, trail=trail, operation=operation)
+        listing = cls(
             # A state says more than a tab: both together would mostly be empty.
             tab=ALL if state else _TABS[tab],
             search=search,
@@ -110,11 +121,12 @@ class Listing:
             started=started,
             sort=sort,
             size=int(size),
-            cursor=query.get("cursor", ""),
-            trail=trail[-MAX_TRAIL:],
+            cursor=cursor,
+            trail=trail,
             saved=query.get("saved", ""),
-            operation=query.get("operation", ""),
         )
+        _ = listing.searched  # with the range it may be too long
+        return listing
 
     @classmethod
     def of_string(cls, query: str) -> "Listing":
@@ -131,14 +143,19 @@ class Listing:
         return not self.cursor
 
     @property
-    def is_sortable(self) -> bool:
+    def is_active(self) -> bool:
         """Whether all that is asked for is active, and so in memory."""
         return bool(self.states) and set(self.states) <= set(TABS[0].states)
 
     @property
+    def is_sortable(self) -> bool:
+        """Whether the order that is asked for is one of these processes, if there are not too many of them."""
+        return bool(self.sort) and (self.is_active or self.sort.removeprefix("-") in RECORDED)
+
+    @property
     def is_sorted(self) -> bool:
         """Whether the order is another than the newest first."""
-        return bool(self.sort) and self.is_sortable
+        return self.is_sortable
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -161,11 +178,14 @@ class Listing:
 
     def said(self) -> str:
         """The conditions in words."""
-        parts = [self.tab.word if not self.state else self.state.replace("_", " ").capitalize()]
+        if self.operation:
+            return "what one operation touched"
+        parts = [self.tab.word] if self.tab is not ALL else []
+        parts += [self.state.replace("_", " ").capitalize()] if self.state else []
         parts += [f"target {self.target}"] if self.target else []
         parts += [f"started {STARTED[self.started]}"] if self.started else []
         parts += [f"search {self.search.text}"] if self.search.parts else []
-        return ", ".join(parts)
+        return ", ".join(parts) or "all processes"
 
     # --- addresses ---------------------------------------------------------------------------------------------------
 
@@ -207,9 +227,17 @@ class Listing:
         """The same from its beginning."""
         return replace(self, cursor="", trail=())
 
-    def tab_url(self, tab: Tab) -> str:
+    def under(self, tab: Tab) -> "Listing":
         """The same search under another tab."""
-        return replace(self.first(), tab=tab, state="", operation="").url()
+        return replace(self.first(), tab=tab, state="", operation="")
+
+    def unsorted(self) -> "Listing":
+        """The same from its beginning, the newest first."""
+        return replace(self.first(), sort="")
+
+    def tab_url(self, tab: Tab) -> str:
+        """The address of `under`."""
+        return self.under(tab).url()
 
     def size_url(self, size: int) -> str:
         """The same in pages of another size."""
@@ -251,7 +279,9 @@ class Listing:
         return replace(self, cursor=cursor, trail=tuple(trail)).url()
 
     def api_url(self) -> str:
-        """The same list from the API."""
+        """The same list from the API; of an operation, what tells the ids of its processes."""
+        if self.operation:
+            return f"/api/v1/operations/{quote(self.operation, safe='')}"
         pairs = [("state", str(state)) for state in self.states]
         pairs += [("outcome", str(outcome)) for outcome in self.outcomes]
         pairs += [
@@ -262,6 +292,11 @@ class Listing:
         pairs += [("limit", str(self.size) if self.size != PAGE_ROWS else "")]
         query = urlencode([(name, value) for name, value in pairs if value])
         return f"/api/v1/processes?{query}" if query else "/api/v1/processes"
+
+
+def unknown(names: Iterable[str], *more: str) -> list[str]:
+    """Those of the names of parameters that mean nothing to a list; ``more`` are known besides."""
+    return sorted({name for name in names if name not in PARAMETERS and name not in more})
 
 
 def _searched(query: Mapping[str, str]) -> Search:
@@ -284,8 +319,4 @@ def _range(search: Search, started: str) -> tuple[Search, str]:
 
 def _check(field: str, value: str, known: Mapping[str, object] | Sequence[str]) -> None:
     if value not in known:
-        _refuse(field, f"must be one of {', '.join(filter(None, known))}")
-
-
-def _refuse(field: str, message: str) -> None:
-    raise Invalid(f"{field} {message}.", errors=[{"field": field, "message": message}])
+        refuse(field, f"must be one of {', '.join(filter(None, known))}")
