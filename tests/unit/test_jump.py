@@ -113,7 +113,8 @@ def test_the_beginning_of_an_id(text: str, may_be: bool) -> None:
 
 
 def test_no_keys_are_taken_twice_or_hidden_by_others() -> None:
-    every = [shortcut.keys for _, group in GROUPS for shortcut in group]
+    # What has no act depends on where the focus is: Enter opens a row, and picks a line.
+    every = [shortcut.keys for _, group in GROUPS for shortcut in group if shortcut.act]
     assert len(every) == len(set(every))
     assert not {keys[:1] for keys in every if len(keys) > 1} & set(every)
 
