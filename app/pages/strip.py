@@ -48,10 +48,12 @@ class Watch:
         """What is known of the machine; None when nothing is yet."""
         if self._asked is None and monotonic() - self._seen_at >= LOOK_EVERY:
             self._asked = asyncio.get_running_loop().run_in_executor(self._thread, self._read)
-        if self._asked is not None:
-            done, _ = await asyncio.wait((self._asked,), timeout=ANSWER_WITHIN)
-            if done:
-                self._take(self._asked)
+        asked = self._asked
+        if asked is not None:
+            await asyncio.wait((asked,), timeout=ANSWER_WITHIN)
+            # Other pages wait for the same answer: one of them takes it.
+            if asked.done() and asked is self._asked:
+                self._take(asked)
         return self._seen
 
     def _take(self, asked: asyncio.Future[Machine]) -> None:
