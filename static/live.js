@@ -12,7 +12,7 @@ import { loginUrl, refused, retryAfter, toast, unreachable } from "./toasts.js";
 
 const EVERY = 1000;
 /** Milliseconds between two refreshes for the sake of figures alone. */
-const MEASURED_EVERY = 2000;
+const MEASURED_EVERY = 3000;
 /** The same where so many were measured that not all are named: whether any is on the page is not known. */
 const CROWDED_EVERY = 5000;
 /** Between two of a page that has no stream, since others were looked at later. */
